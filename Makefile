@@ -1,0 +1,54 @@
+# Everything a developer or a newcomer runs. Needs Python 3.11 or newer and make; it gets uv by itself.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+UV := $(or $(shell command -v uv 2>/dev/null),build/uv/bin/uv)
+
+# Use the machine's certificate authorities, and never fetch a Python from elsewhere.
+export UV_SYSTEM_CERTS ?= true
+export UV_PYTHON_DOWNLOADS ?= never
+
+RUN := $(UV) run --locked --no-sync
+
+.PHONY: help
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '  %-18s %s\n' "$$t" "$$d"; done
+
+build/uv/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; PYTHON=... names another one." >&2; exit 1; }
+	@echo "Getting uv $(UV_VERSION) ..."
+	@$(PYTHON) -m venv build/uv || { echo "The venv module is missing (Debian: apt-get install python3-venv)." >&2; exit 1; }
+	@build/uv/bin/pip --quiet --disable-pip-version-check install uv==$(UV_VERSION)
+
+.PHONY: setup
+setup: $(filter build/%,$(UV)) ## Create .venv from the lock file
+	@$(UV) sync --locked --quiet
+
+.PHONY: demo
+demo: setup ## Show what it does, against a stand-in of Harbor (KUBE=1: with a real API server)
+	@$(RUN) harbor-cache demo $(if $(KUBE),--kube)
+
+.PHONY: test
+test: setup cluster-binaries ## Run all tests that need no root, those with a real API server included
+	@$(RUN) pytest -m "not node"
+
+.PHONY: unit
+unit: setup ## Run the quick tests only
+	@$(RUN) pytest -m "not node and not kube and not slow and not browser"
+
+.PHONY: lint
+lint: setup ## Check style, types and the direction of imports
+	@$(RUN) ruff check
+	@$(RUN) ruff format --check
+	@$(RUN) mypy
+	@$(RUN) lint-imports
+
+.PHONY: format
+format: setup ## Format the code
+	@$(RUN) ruff check --fix
+	@$(RUN) ruff format
+
+.PHONY: clean
+clean: ## Remove what was built here (the cluster binaries are cached elsewhere)
+	rm -rf build dist .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

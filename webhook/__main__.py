@@ -1,0 +1,9 @@
+"""
+The command `harbor-cache`, also as `python -m webhook`.
+"""
+
+from webhook.cli import main
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""
+The command line: one module per command.
+
+A command's module is imported only when that command runs.  So `serve` never loads the
+Kubernetes client, and `--help` is quick.
+"""
+
+import importlib
+
+from typing import Final
+
+import click
+
+
+# Command → (module that holds a click command of the same name, one line for --help).
+_COMMANDS: Final = {
+    "serve": "Answer admission reviews over TLS (the webhook).",
+}
+
+
+class _LazyGroup(click.Group):
+    """
+    A group that knows its commands by name and imports them on use.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"webhook.cli.{cmd_name}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="harbor-cache-webhook", prog_name="harbor-cache")
+def main() -> None:
+    """
+    Make Pods pull through a Harbor proxy cache, and never keep a Pod from starting.
+    """

@@ -1,0 +1,380 @@
+"""
+The config file, as frozen values.
+
+One file feeds the webhook, the controller, the command line and the provisioning of Harbor.
+Unknown keys are errors that name their path, so that a typing mistake can't silently switch
+something off.  Every scalar outside lists can be overridden by an environment variable: its path
+in upper case with underscores, such as ``HARBOR_CACHE_PROBE_MAX_AGE`` for ``probe.maxAge``.
+"""
+
+import os
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
+
+import yaml
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from webhook.config.base import Duration, Section
+from webhook.config.provisioning import Provisioning
+from webhook.config.vm import Vm
+from webhook.errors import ConfigError
+from webhook.reference import is_domain
+from webhook.rules import Rule, Rules
+
+
+__all__ = [
+    "Config",
+    "Duration",
+    "Harbor",
+    "Images",
+    "Probe",
+    "Recovery",
+    "Registry",
+    "Upstream",
+    "default_config",
+    "load_config",
+    "parse_config",
+]
+
+ENVIRONMENT_PREFIX: Final = "HARBOR_CACHE_"
+
+
+def _check_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise ValueError("must be a URL such as https://harbor.example.com")
+    if "@" in parts.netloc:
+        raise ValueError("must hold no user name or password; credentials come from files")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError("must be a host and an optional port, with no path behind it")
+    _ = parts.port  # Raises ValueError where it is no number.
+    if not is_domain(parts.netloc):
+        raise ValueError(f"{parts.netloc!r} can't stand in front of an image reference")
+    return url.rstrip("/")
+
+
+def _check_domain(host: str) -> str:
+    if not is_domain(host):
+        raise ValueError(
+            f"{host!r} is no registry host; write host or host:port, without https://"
+        )
+    return host
+
+
+Url = Annotated[str, AfterValidator(_check_url)]
+RegistryHost = Annotated[str, AfterValidator(_check_domain)]
+
+# Harbor's own rule for project names, measured: anything else is answered with 400.
+ProjectName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]+(?:[._-][a-z0-9]+)*$", min_length=1, max_length=255)
+]
+
+
+class Harbor(Section):
+    """
+    Where Harbor is, as the nodes and as the webhook see it.
+    """
+
+    url: Url
+    """What images are rewritten to: its host and port."""
+    api_url: Url | None = None
+    """Where probes and provisioning go, if that is somewhere else."""
+    ca_file: Path | None = None
+    """A PEM bundle that signs Harbor's certificate; the system's authorities if absent."""
+    former_urls: tuple[Url, ...] = ()
+    """Where Harbor was before; Pods that still point there are recognised."""
+    username_file: Path | None = None
+    """A file with the name of a pull-only robot account, for probes of private projects."""
+    password_file: Path | None = None
+    """A file with that account's secret."""
+
+    @model_validator(mode="after")
+    def _check_credentials(self) -> Self:
+        if (self.username_file is None) != (self.password_file is None):
+            raise ValueError("usernameFile and passwordFile go together")
+        return self
+
+    @property
+    def host(self) -> str:
+        """
+        Return the host[:port] that images are rewritten to.
+        """
+        return urlsplit(self.url).netloc
+
+    @property
+    def base_url(self) -> str:
+        """
+        Return the URL that probes and provisioning talk to, without a slash at the end.
+        """
+        return self.api_url or self.url
+
+
+class Upstream(Section):
+    """
+    The registry endpoint behind a proxy project, as Harbor names it.
+    """
+
+    name: str | None = None
+    """Harbor's name for the endpoint; the registry's host if absent."""
+    type: str = "docker-registry"
+    """Harbor's adapter type."""
+    url: str | None = None
+    """Where Harbor finds it; ``https://`` and the registry's host if absent."""
+
+
+class Registry(Section):
+    """
+    One registry, and the proxy project that caches it.
+    """
+
+    host: RegistryHost
+    project: ProjectName
+    aliases: tuple[RegistryHost, ...] = ()
+    include: tuple[str, ...] = ("*",)
+    """Patterns of repositories that are rewritten; ``*`` stands for any characters."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of repositories that are left alone, stronger than ``include``."""
+    when_upstream_down: Literal["rewrite", "keep"] = "rewrite"
+    """What to do while Harbor reports this upstream as unhealthy."""
+    canary: str | None = None
+    """A repository and tag, such as ``library/busybox:1``, whose manifest is asked for."""
+    upstream: Upstream = Upstream()
+
+
+class Probe(Section):
+    """
+    How often Harbor is looked at, and how quickly we change our mind.
+    """
+
+    interval: Annotated[Duration, Field(gt=0)] = 5.0
+    timeout: Annotated[Duration, Field(gt=0)] = 2.0
+    failure_threshold: Annotated[int, Field(ge=1)] = 2
+    success_threshold: Annotated[int, Field(ge=1)] = 2
+    max_age: Annotated[Duration, Field(gt=0)] = 30.0
+    canary_interval: Annotated[Duration, Field(gt=0)] = 60.0
+
+    @model_validator(mode="after")
+    def _check_ages(self) -> Self:
+        if self.max_age <= self.interval + self.timeout:
+            raise ValueError("maxAge must be longer than interval and timeout together")
+        return self
+
+
+class Images(Section):
+    """
+    Which images are rewritten beyond those of containers and init containers.
+    """
+
+    volumes: bool = False
+    ephemeral_containers: bool = False
+
+
+class Recovery(Section):
+    """
+    When the controller puts a Pod that waits for its pull back to its original image.
+    """
+
+    enabled: bool = True
+    after_unavailable: Annotated[Duration, Field(ge=0)] = 30.0
+    restore_after: Annotated[Duration, Field(ge=0)] = 30.0
+    max_patches_per_second: Annotated[float, Field(gt=0)] = 5.0
+    quarantine_for: Annotated[Duration, Field(gt=0)] = 86400.0
+    quarantine_max: Annotated[int, Field(ge=0)] = 1000
+
+
+_DOCKER_HUB: Final = Registry.model_validate(
+    {
+        "host": "docker.io",
+        "project": "proxy.docker.io",
+        "aliases": ["registry-1.docker.io", "registry.hub.docker.com"],
+        "upstream": {
+            "name": "docker_hub",
+            "type": "docker-hub",
+            "url": "https://hub.docker.com",
+        },
+    }
+)
+_DEFAULT_REGISTRIES: Final = (
+    _DOCKER_HUB,
+    Registry(host="gcr.io", project="proxy.gcr.io"),
+    Registry(host="k8s.gcr.io", project="proxy.k8s.gcr.io"),
+    Registry(host="quay.io", project="proxy.quay.io"),
+)
+
+
+class Config(Section):
+    """
+    The whole config file.
+    """
+
+    api_version: Literal["harbor-cache.io/v1"]
+    kind: Literal["Config"]
+    harbor: Harbor
+    registries: tuple[Registry, ...] = _DEFAULT_REGISTRIES
+    probe: Probe = Probe()
+    images: Images = Images()
+    mode: Literal["enforce", "audit"] = "enforce"
+    paused: bool = False
+    pull_secrets: tuple[str, ...] = ()
+    exclude_owners: tuple[str, ...] = ("postgresql.cnpg.io",)
+    recovery: Recovery = Recovery()
+    provisioning: Provisioning = Provisioning()
+    vm: Vm = Vm()
+
+    @model_validator(mode="after")
+    def _check_registries(self) -> Self:
+        if not self.registries:
+            raise ValueError("registries: is empty; leave it out for the four default ones")
+        _refuse_twice("host", [h for r in self.registries for h in (r.host, *r.aliases)])
+        _refuse_twice("project", [r.project for r in self.registries])
+        return self
+
+    @cached_property
+    def rules(self) -> Rules:
+        """
+        Return the rewriting rules that this config describes.
+        """
+        return Rules(
+            harbor_host=self.harbor.host,
+            former_hosts=tuple(urlsplit(url).netloc for url in self.harbor.former_urls),
+            rules=tuple(
+                Rule(
+                    host=registry.host,
+                    project=registry.project,
+                    aliases=registry.aliases,
+                    include=registry.include,
+                    exclude=registry.exclude,
+                    when_upstream_down=registry.when_upstream_down,
+                )
+                for registry in self.registries
+            ),
+        )
+
+
+def _refuse_twice(what: str, names: list[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"registries: the {what} {name!r} stands there twice")
+        seen.add(name)
+
+
+def default_config() -> Config:
+    """
+    Return what `explain`, `rewrite` and `demo` use where no config file is named.
+    """
+    return Config.model_validate(
+        {
+            "apiVersion": "harbor-cache.io/v1",
+            "kind": "Config",
+            "harbor": {"url": "https://harbor-cache.example.com"},
+        }
+    )
+
+
+def load_config(path: Path, environment: Mapping[str, str] | None = None) -> Config:
+    """
+    Read, override by *environment* (the process's own if absent), and check a config file.
+
+    Raises:
+        ConfigError: naming the file, and every offending key by its path.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is not UTF-8"
+        raise ConfigError(f"{path}: {reason}") from error
+    try:
+        return parse_config(text, os.environ if environment is None else environment)
+    except ConfigError as error:
+        raise ConfigError(
+            "\n".join(f"{path}: {line}" for line in str(error).splitlines())
+        ) from error
+
+
+def parse_config(text: str, environment: Mapping[str, str]) -> Config:
+    """
+    Turn the text of a config file into a `Config`.
+
+    Raises:
+        ConfigError: one line per offending key.
+    """
+    try:
+        data = yaml.load(text, Loader=yaml.CSafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        what = getattr(error, "problem", None) or "can't be read"
+        raise ConfigError(f"{where}no valid YAML: {what}") from error
+    if not isinstance(data, dict):
+        raise ConfigError("must be a mapping with apiVersion, kind and harbor")
+    _override(data, environment)
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(error))) from error
+
+
+def _explain(error: ValidationError) -> Iterator[str]:
+    """
+    Turn pydantic's findings into one line each: the key's path, and what is wrong with it.
+    """
+    for finding in error.errors(include_url=False, include_context=False):
+        path = "".join(
+            f"[{part}]" if isinstance(part, int) else f".{part}" for part in finding["loc"]
+        ).lstrip(".")
+        message = finding["msg"].removeprefix("Value error, ")
+        if finding["type"] == "extra_forbidden":
+            message = "unknown key"
+        elif finding["type"] == "missing":
+            message = "is missing"
+        yield f"{path}: {message}" if path else message
+
+
+def _override(data: dict[str, Any], environment: Mapping[str, str]) -> None:
+    """
+    Put the values of ``HARBOR_CACHE_…`` variables in their places.
+
+    Names that fit no key are passed over: Kubernetes itself sets such variables for a Service
+    that is called ``harbor-cache-webhook``.
+    """
+    for path in _scalar_paths(Config):
+        name = ENVIRONMENT_PREFIX + "_".join(path).upper()
+        if name not in environment:
+            continue
+        section = data
+        *parents, leaf = (_camel(part) for part in path)
+        for parent in parents:
+            section = section.setdefault(parent, {})
+            if not isinstance(section, dict):
+                break  # Not a mapping: validation says so, in words of its own.
+        else:
+            section[leaf] = yaml.load(environment[name], Loader=yaml.CSafeLoader)
+
+
+def _scalar_paths(
+    model: type[BaseModel], parents: tuple[str, ...] = ()
+) -> Iterator[tuple[str, ...]]:
+    for name, field in model.model_fields.items():
+        path = (*parents, name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _scalar_paths(field.annotation, path)
+        elif "tuple" not in str(field.annotation):
+            yield path
+
+
+def _camel(name: str) -> str:
+    head, *tail = name.split("_")
+    return head + "".join(part.capitalize() for part in tail)

@@ -1,0 +1,47 @@
+"""
+What can go wrong, as one tree.
+
+- `HarborCacheError`: the root; the command line turns it into one line and exit code 1.
+
+  - `ConfigError`: the config file can't be read or says something it must not.
+  - `InvalidReferenceError`: a string is no image reference.
+  - `InvalidReviewError`: a request is no AdmissionReview that could be answered.
+  - `HarborError`: Harbor, or what answers in its place, did not do what was asked.
+  - `CertificateError`: a certificate or key can't be used.
+
+Nothing in this tree ever reaches an API server as a refusal.
+"""
+
+
+class HarborCacheError(Exception):
+    """
+    The root of all errors that this package raises on purpose.
+    """
+
+
+class ConfigError(HarborCacheError):
+    """
+    The config file can't be read, has an unknown key, or a value that can't be used.
+
+    The message names the path of every offending key, one line each.
+    """
+
+
+class InvalidReferenceError(HarborCacheError, ValueError):
+    """
+    A string is no image reference by the grammar of `distribution/reference`.
+    """
+
+
+class InvalidReviewError(HarborCacheError, ValueError):
+    """
+    A request can't be identified as an AdmissionReview, so no answer can carry its uid.
+
+    The API server takes the HTTP error that follows as a failed call, and admits the Pod.
+    """
+
+
+class HarborError(HarborCacheError):
+    """
+    A call to Harbor failed, or something that is no Harbor answered.
+    """
