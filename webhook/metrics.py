@@ -1,0 +1,144 @@
+"""
+The metrics of both processes.
+
+Each process makes one `Metrics`, with a registry of its own, so that tests can make many.  Labels
+hold configured names and fixed words only, never anything that comes from a Pod.
+"""
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+
+__all__ = ["ControllerMetrics", "HarborMetrics", "WebhookMetrics"]
+
+_PREFIX: Final = "harbor_cache"
+
+# A review takes well under a millisecond; the API server gives up after two seconds.
+_REVIEW_BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0)
+_PROBE_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
+
+
+class HarborMetrics:
+    """
+    What is known of Harbor; both processes probe it by themselves.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.harbor_available = Gauge(
+            f"{_PREFIX}_harbor_available",
+            "Whether Harbor as a whole is available (1) or not (0).",
+            registry=registry,
+        )
+        self.project_available = Gauge(
+            f"{_PREFIX}_project_available",
+            "Whether a proxy project can serve pulls (1) or not (0).",
+            ["project"],
+            registry=registry,
+        )
+        self.probe_duration = Histogram(
+            f"{_PREFIX}_probe_duration_seconds",
+            "How long a round of probes of Harbor and its projects took.",
+            buckets=_PROBE_BUCKETS,
+            registry=registry,
+        )
+        self.probe_failures = Counter(
+            f"{_PREFIX}_probe_failures_total",
+            "Probes that failed, by project (empty for Harbor as a whole) and cause.",
+            ["project", "cause"],
+            registry=registry,
+        )
+        self.snapshot_age = Gauge(
+            f"{_PREFIX}_snapshot_age_seconds",
+            "The age of what is known of Harbor; beyond probe.maxAge nothing is rewritten.",
+            registry=registry,
+        )
+
+
+class WebhookMetrics:
+    """
+    The metrics of `harbor-cache serve`.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.harbor = HarborMetrics(self.registry)
+        self.reviews = Counter(
+            f"{_PREFIX}_reviews_total",
+            "Admission reviews answered.",
+            ["mode", "operation", "outcome"],
+            registry=self.registry,
+        )
+        self.images = Counter(
+            f"{_PREFIX}_images_total",
+            "Images decided on; registry is a configured host or 'other'.",
+            ["registry", "outcome", "reason"],
+            registry=self.registry,
+        )
+        self.review_duration = Histogram(
+            f"{_PREFIX}_review_duration_seconds",
+            "From a review's whole body to its answer.",
+            ["mode"],
+            buckets=_REVIEW_BUCKETS,
+            registry=self.registry,
+        )
+        self.config_reload = Counter(
+            f"{_PREFIX}_config_reload_total",
+            "Mounted files (config, quarantine, certificate) that changed and were read again.",
+            ["result"],
+            registry=self.registry,
+        )
+        self.certificate_not_after = Gauge(
+            f"{_PREFIX}_certificate_not_after_seconds",
+            "When the serving certificate ends, in seconds since 1970.",
+            registry=self.registry,
+        )
+        self.quarantined_images = Gauge(
+            f"{_PREFIX}_quarantined_images",
+            "Images that are left alone since Harbor could not serve them.",
+            registry=self.registry,
+        )
+
+
+class ControllerMetrics:
+    """
+    The metrics of `harbor-cache controller`.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.harbor = HarborMetrics(self.registry)
+        self.pods = Gauge(
+            f"{_PREFIX}_pods",
+            "Pods of opted-in namespaces: pulling through Harbor, direct, or restored.",
+            ["state"],
+            registry=self.registry,
+        )
+        self.pods_recovered = Counter(
+            f"{_PREFIX}_pods_recovered_total",
+            "Pods that were put back to their original image.",
+            ["cause"],
+            registry=self.registry,
+        )
+        self.recovery_failures = Counter(
+            f"{_PREFIX}_recovery_failures_total",
+            "Containers that could not or must not be put back.",
+            ["cause"],
+            registry=self.registry,
+        )
+        self.config_reload = Counter(
+            f"{_PREFIX}_config_reload_total",
+            "Config files that changed and were read again.",
+            ["result"],
+            registry=self.registry,
+        )
+        self.certificate_not_after = Gauge(
+            f"{_PREFIX}_certificate_not_after_seconds",
+            "When the serving certificate ends, in seconds since 1970.",
+            registry=self.registry,
+        )
+        self.quarantined_images = Gauge(
+            f"{_PREFIX}_quarantined_images",
+            "Images that are left alone since Harbor could not serve them.",
+            registry=self.registry,
+        )
