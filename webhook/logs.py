@@ -1,0 +1,110 @@
+"""
+Logs: one JSON object per line on standard output, written by a thread of its own.
+
+A full pipe must never hold up an admission review.  So lines wait in a bounded queue, and are
+dropped and counted when whoever reads them falls behind.
+"""
+
+import atexit
+import os
+import sys
+import threading
+
+from collections import deque
+from typing import BinaryIO, Final, Protocol
+
+import structlog
+
+
+__all__ = ["LineWriter", "LogCounter", "clean", "setup_logging"]
+
+_MAX_LINES: Final = 10_000
+_MAX_TEXT: Final = 256
+
+
+class LogCounter(Protocol):
+    """
+    What counts dropped lines.
+    """
+
+    def inc(self) -> None:
+        """
+        Count one.
+        """
+
+
+class LineWriter:
+    """
+    Takes lines without ever blocking, and writes them from a thread.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._lines: deque[bytes] = deque()
+        self._wake = threading.Event()
+        self._idle = threading.Event()
+        self._idle.set()
+        self.dropped = 0
+        threading.Thread(target=self._write_forever, name="log-writer", daemon=True).start()
+
+    def msg(self, message: str) -> None:
+        """
+        Take one line; drop it if too many wait already.
+        """
+        if len(self._lines) >= _MAX_LINES:
+            self.dropped += 1
+            return
+        self._lines.append(message.encode("utf-8", "backslashreplace") + b"\n")
+        self._idle.clear()
+        self._wake.set()
+
+    debug = info = warning = error = critical = exception = log = msg
+
+    def flush(self, seconds: float = 2.0) -> None:
+        """
+        Wait until all lines are written, for so many seconds at the most.
+        """
+        self._idle.wait(seconds)
+
+    def _write_forever(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            while self._lines:
+                batch = [self._lines.popleft() for _ in range(min(len(self._lines), 500))]
+                try:
+                    self._stream.write(b"".join(batch))
+                    self._stream.flush()
+                except (OSError, ValueError):
+                    self.dropped += len(batch)  # Nobody reads our log; that is no reason to stop.
+            self._idle.set()
+
+
+def setup_logging() -> LineWriter:
+    """
+    Send structlog's events to standard output as JSON; return the writer behind it.
+    """
+    stream = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    writer = LineWriter(stream)
+    atexit.register(writer.flush)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger("info"),
+        logger_factory=lambda *_: writer,
+        cache_logger_on_first_use=True,
+    )
+    return writer
+
+
+def clean(text: str) -> str:
+    """
+    Cut a string that comes from a Pod to what a log line can bear.
+
+    Control characters and everything that is not ASCII are escaped by the JSON renderer.
+    """
+    return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 3] + "..."

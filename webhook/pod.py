@@ -1,0 +1,209 @@
+"""
+Where a Pod, or a Pod template, names images.
+
+The models read only what is needed.  A Pod is never written back from them: what we don't know
+stays as it is.
+"""
+
+import re
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+
+__all__ = [
+    "MIRROR_ANNOTATION",
+    "MODE_LABEL",
+    "RECORD_PREFIX",
+    "REWRITTEN_LABEL",
+    "Container",
+    "ImageField",
+    "Metadata",
+    "OwnerReference",
+    "Place",
+    "Pod",
+    "PodSpec",
+    "Volume",
+    "image_fields",
+    "is_recordable",
+]
+
+MODE_LABEL: Final = "harbor-cache.io/mode"
+"""
+On a namespace ``enforce`` or ``audit``; on a Pod ``off``.
+"""
+
+REWRITTEN_LABEL: Final = "harbor-cache.io/rewritten"
+"""
+On Pods that were rewritten, with the value ``true``; the controller watches by it.
+"""
+
+RECORD_PREFIX: Final = "original.harbor-cache.io/"
+"""
+Followed by a container's name: the annotation that records its original image.
+"""
+
+MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
+"""
+On the API server's copy of a static Pod; the kubelet runs the original, whatever the copy says.
+"""
+
+# A container's name is a DNS label; only then does it fit behind the prefix of an annotation.
+_DNS_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True)
+
+
+class Container(_Model):
+    """
+    A container, an init container or an ephemeral container.
+    """
+
+    name: str = ""
+    image: str | None = None
+    image_pull_policy: str | None = None
+
+
+class ImageVolumeSource(_Model):
+    """
+    The image behind a volume.
+    """
+
+    reference: str | None = None
+    pull_policy: str | None = None
+
+
+class Volume(_Model):
+    """
+    A volume; most have no image.
+    """
+
+    name: str = ""
+    image: ImageVolumeSource | None = None
+
+
+class LocalObjectReference(_Model):
+    """
+    A Secret's name.
+    """
+
+    name: str = ""
+
+
+class PodSpec(_Model):
+    """
+    The part of a Pod that a Pod template has as well.
+    """
+
+    containers: list[Container] | None = None
+    init_containers: list[Container] | None = None
+    ephemeral_containers: list[Container] | None = None
+    volumes: list[Volume] | None = None
+    image_pull_secrets: list[LocalObjectReference] | None = None
+
+
+class OwnerReference(_Model):
+    """
+    What a Pod belongs to.
+    """
+
+    api_version: str = ""
+    kind: str = ""
+    name: str = ""
+
+
+class Metadata(_Model):
+    """
+    A Pod's metadata.
+    """
+
+    name: str = ""
+    generate_name: str = ""
+    namespace: str = ""
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+    owner_references: list[OwnerReference] | None = None
+
+
+class Pod(_Model):
+    """
+    A Pod, as far as it concerns us.
+    """
+
+    metadata: Metadata | None = None
+    spec: PodSpec | None = None
+
+
+class Place(StrEnum):
+    """
+    The list of a Pod's spec in which an image stands.
+    """
+
+    CONTAINERS = "containers"
+    INIT_CONTAINERS = "initContainers"
+    EPHEMERAL_CONTAINERS = "ephemeralContainers"
+    VOLUMES = "volumes"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageField:
+    """
+    One place where an image is named.
+
+    Attributes:
+        place: which list it stands in.
+        index: the position in that list.
+        name: the container's or the volume's name.
+        image: what stands there, as it stands there.
+        pull_policy: when the image is pulled, if the Pod says so.
+    """
+
+    place: Place
+    index: int
+    name: str
+    image: str
+    pull_policy: str | None = None
+
+    @property
+    def pointer(self) -> str:
+        """
+        Return the JSON Pointer (RFC 6901) of the image within the Pod.
+        """
+        leaf = "image/reference" if self.place is Place.VOLUMES else "image"
+        return f"/spec/{self.place}/{self.index}/{leaf}"
+
+
+def image_fields(spec: PodSpec) -> Iterator[ImageField]:
+    """
+    Yield every image that *spec* names: containers, init and ephemeral containers, volumes.
+    """
+    for place, containers in (
+        (Place.CONTAINERS, spec.containers),
+        (Place.INIT_CONTAINERS, spec.init_containers),
+        (Place.EPHEMERAL_CONTAINERS, spec.ephemeral_containers),
+    ):
+        for index, container in enumerate(containers or ()):
+            if container.image is not None:
+                yield ImageField(
+                    place, index, container.name, container.image, container.image_pull_policy
+                )
+    for index, volume in enumerate(spec.volumes or ()):
+        source = volume.image
+        if source is not None and source.reference is not None:
+            yield ImageField(
+                Place.VOLUMES, index, volume.name, source.reference, source.pull_policy
+            )
+
+
+def is_recordable(container_name: str) -> bool:
+    """
+    Tell whether a container's original image can be recorded in an annotation.
+    """
+    return _DNS_LABEL.fullmatch(container_name) is not None

@@ -1,0 +1,184 @@
+"""
+The AdmissionReview v1 wire format, only the fields that we read and write.
+
+See ``k8s.io/api/admission/v1``.  Reading is strict about who asks (the ``uid``), since an answer
+without it is no answer, and lenient about what is asked: a review whose object makes no sense is
+still answered, without a patch.
+"""
+
+import json
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from webhook.errors import InvalidReviewError
+from webhook.patch import Operation
+from webhook.pod import Pod
+
+
+__all__ = ["Request", "Review", "build_response", "read_review"]
+
+_GROUP: Final = "admission.k8s.io/"
+_V1: Final = "admission.k8s.io/v1"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel)
+
+
+class _Kind(_Model):
+    group: str = ""
+    version: str = ""
+    kind: str = ""
+
+
+class _Resource(_Model):
+    group: str = ""
+    version: str = ""
+    resource: str = ""
+
+
+class _Identity(_Model):
+    uid: str = Field(min_length=1, max_length=256)
+
+
+class _IdentifiedReview(_Model):
+    """
+    The least that can be answered.
+    """
+
+    api_version: str
+    kind: str
+    request: _Identity
+
+
+class Request(_Model):
+    """
+    What the API server asks about: an operation on a Pod.
+    """
+
+    uid: str = Field(min_length=1, max_length=256)
+    kind: _Kind = _Kind()
+    resource: _Resource = _Resource()
+    sub_resource: str | None = ""
+    name: str | None = ""
+    namespace: str | None = ""
+    operation: str = ""
+    dry_run: bool | None = False
+    object: Pod | None = None
+    old_object: Pod | None = None
+
+
+class _AdmissionReview(_Model):
+    api_version: str
+    kind: str
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """
+    A review that can be answered.
+
+    Attributes:
+        api_version: the version that it came in, and is answered in.
+        request: what is asked; bare but for its uid if it could not be read.
+        problem: why the request could not be read, or an empty string.
+        object_bytes: an upper bound of what the object takes as JSON, in bytes.
+    """
+
+    api_version: str
+    request: Request
+    problem: str = ""
+    object_bytes: int = 0
+
+
+def read_review(body: bytes) -> Review:
+    """
+    Read the body of a request.
+
+    Raises:
+        InvalidReviewError: if it is no AdmissionReview with a uid.
+    """
+    size = _object_bytes(body)
+    try:
+        review = _AdmissionReview.model_validate_json(body)
+        problem = ""
+    except ValidationError as error:
+        problem = _first_problem(error)
+        review = _read_identity(body, problem)
+    if review.kind != "AdmissionReview" or not review.api_version.startswith(_GROUP):
+        raise InvalidReviewError("this is no AdmissionReview of admission.k8s.io")
+    if review.api_version != _V1 and not problem:
+        problem = f"only {_V1} is understood"
+    return Review(review.api_version, review.request, problem, size)
+
+
+def _read_identity(body: bytes, problem: str) -> _AdmissionReview:
+    try:
+        known = _IdentifiedReview.model_validate_json(body)
+    except ValidationError as error:
+        raise InvalidReviewError(f"this is no AdmissionReview: {problem}") from error
+    request = Request(uid=known.request.uid)
+    return _AdmissionReview(apiVersion=known.api_version, kind=known.kind, request=request)
+
+
+def _first_problem(error: ValidationError) -> str:
+    """
+    Name one thing that is wrong, without repeating anything that the body holds.
+    """
+    finding = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    if finding["type"] == "json_invalid":
+        return "not valid JSON"
+    path = ".".join(
+        part if isinstance(part, str) and part.isalnum() else "*" for part in finding["loc"]
+    )
+    return f"{path or 'body'}: {finding['msg']}"
+
+
+def _object_bytes(body: bytes) -> int:
+    r"""
+    Return how many bytes *body* takes without the HTML escapes that the API server puts in.
+
+    Go writes ``<``, ``>`` and ``&`` as six bytes each, which can make a review six times as large
+    as its Pod.  Escaped backslashes are taken out of the way first, so that a literal ``\u003c``
+    in a string does not count as an escape.
+    """
+    plain = body.replace(rb"\\", b"__") if b"\\\\" in body else body
+    escapes = sum(plain.count(escape) for escape in (rb"\u003c", rb"\u003e", rb"\u0026"))
+    return len(body) - 5 * escapes
+
+
+def build_response(
+    review: Review,
+    *,
+    patch: Sequence[Operation] = (),
+    message: str = "",
+    warnings: Sequence[str] = (),
+    audit_annotations: Mapping[str, str] | None = None,
+) -> bytes:
+    """
+    Return the answer to *review* as JSON: always allowed, with or without a patch.
+    """
+    response: dict[str, Any] = {"uid": review.request.uid, "allowed": True}
+    if patch:
+        response["patchType"] = "JSONPatch"
+        response["patch"] = b64encode(_dump(patch)).decode("ascii")
+    if message:
+        response["status"] = {"message": message}
+    if warnings:
+        response["warnings"] = warnings
+    if audit_annotations:
+        response["auditAnnotations"] = audit_annotations
+    return _dump(
+        {"apiVersion": review.api_version, "kind": "AdmissionReview", "response": response}
+    )
+
+
+def _dump(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
