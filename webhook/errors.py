@@ -7,6 +7,8 @@ What can go wrong, as one tree.
   - `InvalidReferenceError`: a string is no image reference.
   - `InvalidReviewError`: a request is no AdmissionReview that could be answered.
   - `HarborError`: Harbor, or what answers in its place, did not do what was asked.
+  - `QuarantineError`: the quarantine file says nothing that can be used.
+  - `ClusterError`: the API server did not do what was asked, or can't be reached.
   - `CertificateError`: a certificate or key can't be used.
 
 Nothing in this tree ever reaches an API server as a refusal.
@@ -45,3 +47,22 @@ class HarborError(HarborCacheError):
     """
     A call to Harbor failed, or something that is no Harbor answered.
     """
+
+
+class QuarantineError(HarborCacheError):
+    """
+    The quarantine file is not of the form that the controller writes.
+    """
+
+
+class ClusterError(HarborCacheError):
+    """
+    A call to the API server failed, or it can't be reached.
+
+    Attributes:
+        status: the HTTP status, or 0 where there was no answer.
+    """
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status

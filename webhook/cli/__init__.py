@@ -15,6 +15,7 @@ import click
 # Command → (module that holds a click command of the same name, one line for --help).
 _COMMANDS: Final = {
     "serve": "Answer admission reviews over TLS (the webhook).",
+    "controller": "Watch over rewritten Pods, and renew the certificates.",
 }
 
 

@@ -1,0 +1,136 @@
+"""
+`harbor-cache controller`: recovery, quarantine and certificates.
+"""
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+from webhook.errors import ConfigError, HarborCacheError
+
+
+_NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+@click.command(short_help="Watch over rewritten Pods, and renew the certificates.")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    metavar="FILE",
+    help="The config file, the same as the webhook's; read again when it changes.",
+)
+@click.option(
+    "--kubeconfig",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="How to reach the API server from outside a cluster.  [default: the Pod's own account]",
+)
+@click.option(
+    "--namespace",
+    metavar="NAME",
+    help="Where the Secrets, the ConfigMap and the Lease are.  [default: the Pod's own namespace]",
+)
+@click.option(
+    "--ca-secret",
+    default="harbor-cache-webhook-ca",
+    show_default=True,
+    metavar="NAME",
+    help="The Secret that holds the certificate authority; only the controller reads it.",
+)
+@click.option(
+    "--tls-secret",
+    default="harbor-cache-webhook-tls",
+    show_default=True,
+    metavar="NAME",
+    help="The Secret that holds the serving pair; the webhook mounts it.",
+)
+@click.option(
+    "--webhook-configuration",
+    default="harbor-cache-webhook",
+    show_default=True,
+    metavar="NAME",
+    help="The MutatingWebhookConfiguration whose caBundle is kept right.",
+)
+@click.option(
+    "--service",
+    default="harbor-cache-webhook",
+    show_default=True,
+    metavar="NAME",
+    help="The webhook's Service; the certificate is made out to its names.",
+)
+@click.option(
+    "--quarantine-configmap",
+    default="harbor-cache-webhook-quarantine",
+    show_default=True,
+    metavar="NAME",
+    help="The ConfigMap of images that Harbor could not serve, in its key quarantine.json.",
+)
+@click.option(
+    "--lease",
+    default="harbor-cache-webhook-controller",
+    show_default=True,
+    metavar="NAME",
+    help="The Lease by which one of several controllers is the active one.",
+)
+@click.option(
+    "--host",
+    default="0.0.0.0",  # noqa: S104 -- Probes and Prometheus come from outside the Pod.
+    show_default=True,
+    metavar="ADDRESS",
+    help="Where the ops port listens.",
+)
+@click.option(
+    "--ops-port",
+    type=click.IntRange(1, 65535),
+    default=8080,
+    show_default=True,
+    metavar="PORT",
+    help="The port of /livez, /readyz, /metrics and /status.",
+)
+@click.option(
+    "--tls-mode",
+    type=click.Choice(["self-managed", "none"]),
+    default="self-managed",
+    show_default=True,
+    help="Issue and renew the webhook's certificates, or leave that to others.",
+)
+def controller(
+    *,
+    config_file: Path,
+    kubeconfig: Path | None,
+    namespace: str | None,
+    ca_secret: str,
+    tls_secret: str,
+    webhook_configuration: str,
+    service: str,
+    quarantine_configmap: str,
+    lease: str,
+    host: str,
+    ops_port: int,
+    tls_mode: str,
+) -> None:
+    """
+    Watch over rewritten Pods, and renew the webhook's certificates.
+
+    Pods that wait for a pull that Harbor can't serve are put back to their original image, in
+    place: the same Pod, and nothing that runs is restarted.  An image that Harbor could not serve
+    while it was up is left alone for a while (recovery.quarantineFor).  Of several controllers
+    one is active; the others wait for its Lease to end.
+
+    Stops on SIGTERM and SIGINT, and gives the Lease back.
+    """
+    if namespace is None:
+        namespace = _own_namespace()
+    del kubeconfig, ca_secret, tls_secret, webhook_configuration, service
+    del quarantine_configmap, lease, host, ops_port, tls_mode, config_file, namespace
+    raise HarborCacheError("the controller is being built: only its options are there yet")
+
+
+def _own_namespace() -> str:
+    try:
+        return _NAMESPACE_FILE.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError("--namespace is needed outside a cluster") from error
