@@ -37,6 +37,10 @@ test: setup cluster-binaries ## Run all tests that need no root, those with a re
 unit: setup ## Run the quick tests only
 	@$(RUN) pytest -m "not node and not kube and not slow and not browser"
 
+.PHONY: reference-oracle
+reference-oracle: setup ## Compare a million references with the library that the kubelet uses
+	@REFERENCES=1000000 $(RUN) pytest -q -s -k many_references tests/test_reference.py
+
 .PHONY: lint
 lint: setup ## Check style, types and the direction of imports
 	@$(RUN) ruff check
