@@ -7,15 +7,18 @@ Kubernetes client, and `--help` is quick.
 
 import importlib
 
-from typing import Final
+from typing import Any, Final
 
 import click
+
+from webhook.errors import ConfigError, HarborCacheError
 
 
 # Command → (module that holds a click command of the same name, one line for --help).
 _COMMANDS: Final = {
     "serve": "Answer admission reviews over TLS (the webhook).",
     "controller": "Watch over rewritten Pods, and renew the certificates.",
+    "explain": "Say why an image is rewritten or not.",
 }
 
 
@@ -33,6 +36,21 @@ class _LazyGroup(click.Group):
         module = importlib.import_module(f"webhook.cli.{cmd_name}")
         command: click.Command = getattr(module, cmd_name)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """
+        Run a command, and turn what goes wrong on purpose into plain words and an exit code.
+
+        A mistake in the config file or in the usage is 2, any other trouble 1, Ctrl-C 130.
+        """
+        try:
+            return super().invoke(ctx)
+        except HarborCacheError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(2 if isinstance(error, ConfigError) else 1)
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(130)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
