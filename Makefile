@@ -26,12 +26,21 @@ setup: $(filter build/%,$(UV)) ## Create .venv from the lock file
 	@$(UV) sync --locked --quiet
 
 .PHONY: demo
-demo: setup ## Show what it does, against a stand-in of Harbor (KUBE=1: with a real API server)
+demo: setup $(if $(KUBE),cluster-binaries) ## Show what it does, against a stand-in of Harbor (KUBE=1: with a real API server)
 	@$(RUN) harbor-cache demo $(if $(KUBE),--kube)
 
 .PHONY: test
 test: setup cluster-binaries ## Run all tests that need no root, those with a real API server included
 	@$(RUN) pytest -m "not node"
+
+.PHONY: node-test
+node-test: setup ## Run the tests with a real kubelet and containerd; needs root and some Debian packages
+	@$(RUN) python -m tests.cluster.binaries --node
+	@$(RUN) pytest -m node
+
+.PHONY: cluster-binaries
+cluster-binaries: setup ## Find or build etcd and kube-apiserver; the last line is their directory
+	@$(RUN) python -m tests.cluster.binaries
 
 .PHONY: unit
 unit: setup ## Run the quick tests only
