@@ -11,11 +11,11 @@ import jsonpatch
 import pytest
 
 from webhook import admission
-from webhook.admission import Policy, admit
+from webhook.admission import Policy, admit, decide_pod
 from webhook.availability import UNKNOWN, Availability, State
 from webhook.config import default_config
 from webhook.errors import InvalidReviewError
-from webhook.pod import RECORD_PREFIX, REWRITTEN_LABEL
+from webhook.pod import RECORD_PREFIX, REWRITTEN_LABEL, Pod
 from webhook.review import read_review
 
 
@@ -438,3 +438,14 @@ def test_what_is_no_review_is_refused_with_one_sentence(body):
 
     assert str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_pod_outside_of_a_review_is_decided_in_the_same_way():
+    """Surveys and manifests get the outcome that an admission in enforce mode would have."""
+    obj = pod("nginx:1", "busybox")
+    obj["spec"]["containers"][1]["imagePullPolicy"] = "Never"
+    outcomes = decide_pod(Pod.model_validate(obj), POLICY, ALL)
+
+    assert [("rewritten", "rule"), ("kept", "pull-policy-never")] == [
+        (outcome.outcome, outcome.reason) for outcome in outcomes
+    ]

@@ -29,7 +29,16 @@ from webhook.rewrite import Keep, Reason, Rewrite, decide, rewrite_by_rules
 from webhook.rules import Rules
 
 
-__all__ = ["MAX_POD_BYTES", "Admission", "ImageOutcome", "Mode", "Outcome", "Policy", "admit"]
+__all__ = [
+    "MAX_POD_BYTES",
+    "Admission",
+    "ImageOutcome",
+    "Mode",
+    "Outcome",
+    "Policy",
+    "admit",
+    "decide_pod",
+]
 
 MAX_POD_BYTES: Final = 1024 * 1024
 """
@@ -126,6 +135,22 @@ def admit(review: Review, policy: Policy, availability: Availability, mode: Mode
         annotations = {"kept": Reason.INTERNAL_ERROR.value}
         body = build_response(review, message=message, audit_annotations=annotations)
         return Admission(body, mode, "kept", _unread(review.request), message)
+
+
+def decide_pod(
+    pod: Pod, policy: Policy, availability: Availability, object_bytes: int = 0
+) -> tuple[ImageOutcome, ...]:
+    """
+    Decide about every image of *pod*, or of a Pod template, as if it were created now.
+
+    This is for surveys and for manifests; outcomes are those of a namespace in enforce mode.
+    """
+    fields = list(image_fields(pod.spec or PodSpec()))
+    decisions = _decide_pod(fields, pod, policy, availability, object_bytes)
+    return tuple(
+        _outcome(field, decision, "enforce")
+        for field, decision in zip(fields, decisions, strict=True)
+    )
 
 
 def _admit(review: Review, policy: Policy, availability: Availability, mode: Mode) -> Admission:
