@@ -19,6 +19,7 @@ _COMMANDS: Final = {
     "serve": "Answer admission reviews over TLS (the webhook).",
     "controller": "Watch over rewritten Pods, and renew the certificates.",
     "explain": "Say why an image is rewritten or not.",
+    "certs": "Make certificates for development, and see what is served.",
 }
 
 

@@ -1,0 +1,101 @@
+"""
+The command line: ``python -m certs``, and ``harbor-cache certs``.
+"""
+
+import datetime as dt
+
+from ipaddress import ip_address
+from pathlib import Path
+
+import click
+
+from certs.authority import service_names
+from certs.bundle import CertificateError, fingerprint, names_of
+from certs.issue import issue_into
+
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """
+    Make certificates for development, and see what is served.
+
+    On a cluster the controller makes and renews them by itself (tls.mode: self-managed).
+    """
+
+
+@main.command()
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--service",
+    default="harbor-cache-webhook",
+    show_default=True,
+    help="The Service that API servers call.",
+)
+@click.option("--namespace", default="harbor-cache", show_default=True, help="Its namespace.")
+@click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    default=("localhost", "127.0.0.1", "::1"),
+    show_default=True,
+    help="A further DNS name or IP address; may be repeated, and replaces the default.",
+)
+@click.option(
+    "--days",
+    type=click.IntRange(1, 3650),
+    default=90,
+    show_default=True,
+    help="How long the serving certificate lives.",
+)
+@click.option("--force", is_flag=True, help="Overwrite a serving pair that is there.")
+def issue(
+    directory: Path,
+    service: str,
+    namespace: str,
+    hosts: tuple[str, ...],
+    days: int,
+    *,
+    force: bool,
+) -> None:
+    """
+    Write a certificate authority and a serving pair into DIRECTORY, for development.
+
+    \b
+    ca.crt   what API servers and curl have to trust
+    ca.key   the authority's key: keep it, or remove it when it is of no more use
+    tls.crt  for harbor-cache serve --tls-cert
+    tls.key  for harbor-cache serve --tls-key
+
+    An authority that is in DIRECTORY already signs the new pair.  Keys can be read by their
+    owner alone, and belong into no repository.
+    """  # noqa: D301 - click's mark for lines that stay as they are.
+    names, addresses = list(service_names(service, namespace)), []
+    for host in hosts:
+        try:
+            addresses.append(ip_address(host))
+        except ValueError:
+            names.append(host)
+    try:
+        issued = issue_into(
+            directory,
+            names,
+            addresses,
+            lifetime=dt.timedelta(days=days),
+            now=dt.datetime.now(dt.UTC),
+            overwrite=force,
+        )
+    except CertificateError as error:
+        raise click.ClickException(str(error)) from None
+    certificate = issued.pair.certificate
+    click.echo(
+        f"{directory}/ca.crt   {'new' if issued.new_authority else 'as it was'}\n"
+        f"{directory}/tls.crt  for {', '.join(names_of(certificate))}\n"
+        f"  until {certificate.not_valid_after_utc:%Y-%m-%d}, SHA-256 {fingerprint(certificate)}"
+    )
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m certs")
