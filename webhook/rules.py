@@ -50,7 +50,8 @@ class Rule:
 
 
 def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(translate(pattern) for pattern in patterns))
+    # No pattern matches nothing; the empty expression would match everything.
+    return re.compile("|".join(translate(pattern) for pattern in patterns) or "(?!)")
 
 
 @dataclass(frozen=True)
