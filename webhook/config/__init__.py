@@ -361,7 +361,14 @@ def _override(data: dict[str, Any], environment: Mapping[str, str]) -> None:
             if not isinstance(section, dict):
                 break  # Not a mapping: validation says so, in words of its own.
         else:
-            section[leaf] = yaml.load(environment[name], Loader=yaml.CSafeLoader)
+            section[leaf] = _read_value(name, environment[name])
+
+
+def _read_value(name: str, text: str) -> Any:
+    try:
+        return yaml.load(text, Loader=yaml.CSafeLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name}: no valid YAML") from error
 
 
 def _scalar_paths(
