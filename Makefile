@@ -62,6 +62,10 @@ format: setup ## Format the code
 	@$(RUN) ruff check --fix
 	@$(RUN) ruff format
 
+.PHONY: chart
+chart: setup ## Write the parts of the chart's README and schema that come from other files
+	@$(RUN) python -m charts.generate
+
 .PHONY: clean
 clean: ## Remove what was built here (the cluster binaries are cached elsewhere)
 	rm -rf build dist .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,134 @@
+{{- define "hcw.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* Trunc leaves room for the longest suffix and keeps Service names within 63 characters. */}}
+{{- define "hcw.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else if contains (include "hcw.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "hcw.name" .) | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "hcw.controllerName" -}}{{ include "hcw.fullname" . }}-controller{{- end -}}
+{{- define "hcw.caSecret" -}}{{ include "hcw.fullname" . }}-ca{{- end -}}
+{{- define "hcw.tlsSecret" -}}
+{{- if eq .Values.tls.mode "existingSecret" -}}{{ .Values.tls.existingSecret }}{{- else -}}{{ include "hcw.fullname" . }}-tls{{- end -}}
+{{- end -}}
+{{- define "hcw.quarantineConfigMap" -}}{{ include "hcw.fullname" . }}-quarantine{{- end -}}
+{{- define "hcw.controllerUser" -}}system:serviceaccount:{{ .Release.Namespace }}:{{ include "hcw.controllerName" . }}{{- end -}}
+{{- define "hcw.controllerManagesTls" -}}{{ if eq .Values.tls.mode "self-managed" }}true{{ end }}{{- end -}}
+
+{{/* Called with (dict "root" $ "component" "webhook"); the component may be left out. */}}
+{{- define "hcw.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "hcw.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- with .component }}
+app.kubernetes.io/component: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{- define "hcw.labels" -}}
+{{- $labels := include "hcw.selectorLabels" . | fromYaml -}}
+{{- $labels = merge $labels (dict
+  "app.kubernetes.io/version" .root.Chart.AppVersion
+  "app.kubernetes.io/managed-by" .root.Release.Service
+  "helm.sh/chart" (printf "%s-%s" .root.Chart.Name (.root.Chart.Version | replace "+" "_"))) -}}
+{{- toYaml (merge $labels .root.Values.commonLabels) -}}
+{{- end -}}
+
+{{/* Labels of a Pod: nothing that changes with the chart alone, so that Pods stay. The last one
+keeps the webhook away from its own Pods, wherever they run.
+Called with (dict "root" $ "component" "webhook" "values" .Values.webhook). */}}
+{{- define "hcw.podLabels" -}}
+{{- $labels := merge (include "hcw.selectorLabels" . | fromYaml) (dict "harbor-cache.io/mode" "off") -}}
+{{- toYaml (merge $labels .values.podLabels .root.Values.commonLabels) -}}
+{{- end -}}
+
+{{- define "hcw.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}{{ .repository }}@{{ .digest }}{{- else -}}{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The config file: the values' section `config`, and what other values add to it. */}}
+{{- define "hcw.config" -}}
+{{- $config := deepCopy .Values.config -}}
+{{- if not $config.harbor.url -}}
+{{- fail "\n\nconfig.harbor.url is missing: what images are rewritten to, such as\n  --set config.harbor.url=https://harbor-cache.example.com\n" -}}
+{{- end -}}
+{{- if .Values.harborCA -}}
+{{- $_ := set $config.harbor "caFile" "/etc/harbor-cache/config/harbor-ca.crt" -}}
+{{- end -}}
+{{- if .Values.harborCredentialsSecret -}}
+{{- $_ := set $config.harbor "usernameFile" "/etc/harbor-cache/credentials/username" -}}
+{{- $_ := set $config.harbor "passwordFile" "/etc/harbor-cache/credentials/password" -}}
+{{- end -}}
+{{- toYaml (merge (dict "apiVersion" "harbor-cache.io/v1" "kind" "Config") $config) -}}
+{{- end -}}
+
+{{- define "hcw.podSecurityContext" -}}
+runAsNonRoot: true
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "hcw.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+capabilities: {drop: [ALL]}
+readOnlyRootFilesystem: true
+{{- end -}}
+
+{{/* What both Pods mount. */}}
+{{- define "hcw.volumes" -}}
+- name: config
+  configMap: {name: {{ include "hcw.fullname" . }}}
+{{- with .Values.harborCredentialsSecret }}
+- name: credentials
+  secret: {secretName: {{ . }}}
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "hcw.volumeMounts" -}}
+- {name: config, mountPath: /etc/harbor-cache/config, readOnly: true}
+{{- if .Values.harborCredentialsSecret }}
+- {name: credentials, mountPath: /etc/harbor-cache/credentials, readOnly: true}
+{{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Where Pods run; called with (dict "root" $ "component" "webhook" "values" .Values.webhook). */}}
+{{- define "hcw.scheduling" -}}
+topologySpreadConstraints:
+  {{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+  - maxSkew: 1
+    topologyKey: {{ $key }}
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "hcw.selectorLabels" (dict "root" $.root "component" $.component) | nindent 8 }}
+    matchLabelKeys: [pod-template-hash]
+  {{- end }}
+{{- with .values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
