@@ -6,6 +6,7 @@ What can go wrong, as one tree.
   - `ConfigError`: the config file can't be read or says something it must not.
   - `InvalidReferenceError`: a string is no image reference.
   - `InvalidReviewError`: a request is no AdmissionReview that could be answered.
+  - `ManifestError`: a manifest can't be read.
   - `HarborError`: Harbor, or what answers in its place, did not do what was asked.
   - `QuarantineError`: the quarantine file says nothing that can be used.
   - `ClusterError`: the API server did not do what was asked, or can't be reached.
@@ -66,3 +67,9 @@ class ClusterError(HarborCacheError):
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
         self.status = status
+
+
+class ManifestError(HarborCacheError):
+    """
+    A manifest is neither YAML nor JSON; the message names line and column.
+    """

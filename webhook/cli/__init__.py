@@ -20,6 +20,7 @@ _COMMANDS: Final = {
     "controller": "Watch over rewritten Pods, and renew the certificates.",
     "explain": "Say why an image is rewritten or not.",
     "certs": "Make certificates for development, and see what is served.",
+    "rewrite": "Rewrite the images in manifests, and nothing else in them.",
 }
 
 
