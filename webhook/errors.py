@@ -9,6 +9,7 @@ What can go wrong, as one tree.
   - `ManifestError`: a manifest can't be read.
   - `HarborError`: Harbor, or what answers in its place, did not do what was asked.
   - `QuarantineError`: the quarantine file says nothing that can be used.
+  - `RecoveryError`: a Pod can't be put back to its original image as planned.
   - `ClusterError`: the API server did not do what was asked, or can't be reached.
   - `CertificateError`: a certificate or key can't be used.
 
@@ -53,6 +54,12 @@ class HarborError(HarborCacheError):
 class QuarantineError(HarborCacheError):
     """
     The quarantine file is not of the form that the controller writes.
+    """
+
+
+class RecoveryError(HarborCacheError):
+    """
+    A patch that restores a Pod does not fit the Pod any more, or does more than it should.
     """
 
 
