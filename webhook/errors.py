@@ -48,7 +48,14 @@ class InvalidReviewError(HarborCacheError, ValueError):
 class HarborError(HarborCacheError):
     """
     A call to Harbor failed, or something that is no Harbor answered.
+
+    Attributes:
+        cause: why, in one word of a closed list (see `webhook.harbor.client.Cause`).
     """
+
+    def __init__(self, message: str, cause: str = "internal-error") -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 class QuarantineError(HarborCacheError):

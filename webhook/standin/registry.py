@@ -107,7 +107,7 @@ async def _manifest(call: Call) -> web.StreamResponse:
         project, repository = await _project(call)
     except (_Challenge, _NoProject) as error:
         return _refuse(error)
-    if (fault := call.harbor.project_faults.get(project.name)) is not None:
+    if (fault := call.harbor.pull_fault(project.name)) is not None:
         response = await answer_with_fault(fault, call.request, call.harbor.slow_delay)
         if response is not None:
             return response
@@ -208,7 +208,7 @@ async def _blob(call: Call) -> web.StreamResponse:
         project, repository = await _project(call)
     except (_Challenge, _NoProject) as error:
         return _refuse(error)
-    if (fault := call.harbor.project_faults.get(project.name)) is not None:
+    if (fault := call.harbor.pull_fault(project.name)) is not None:
         faulty = await answer_with_fault(fault, call.request, call.harbor.slow_delay)
         if faulty is not None:
             return faulty

@@ -68,7 +68,8 @@ class HarborStandIn:
         state: what is in its database; kept over `stop` and `start`.
         upstreams: the registries that its endpoints lead to, by URL; others are asked over HTTP.
         down: components that are out, such as ``registry`` or ``database``.
-        project_faults: what goes wrong with one project alone.
+        project_faults: what goes wrong with one project alone, in the API and when pulling.
+        pull_faults: the same when pulling, while the API says that all is well.
         requests: all that was asked.
         issuers: the OIDC issuers that Harbor reaches.
         unknown: requests that nothing is known of; `close` raises about them where *strict*.
@@ -108,6 +109,7 @@ class HarborStandIn:
         self.black_hole_delay = black_hole_delay
         self.fault = Fault.NONE
         self.project_faults: dict[str, Fault] = {}
+        self.pull_faults: dict[str, Fault] = {}
         self.down: set[str] = set()
         self.requests: list[Seen] = []
         self.unknown: list[str] = []
@@ -217,6 +219,12 @@ class HarborStandIn:
             if held is None:
                 self.state.add_project(project, endpoint)
         self.upstreams[endpoint.asks] = RealUpstream(url)
+
+    def pull_fault(self, project: str) -> Fault | None:
+        """
+        Return what goes wrong when a project is pulled from.
+        """
+        return self.pull_faults.get(project) or self.project_faults.get(project)
 
     def upstream(self, endpoint: Endpoint) -> Upstream:
         """

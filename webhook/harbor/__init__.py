@@ -1,0 +1,3 @@
+"""
+Everything that talks to Harbor: the probes, and its provisioning.
+"""

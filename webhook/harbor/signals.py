@@ -1,0 +1,169 @@
+"""
+What is looked at: Harbor as a whole, a project, and a project's canary.
+
+"Harbor answers" is not "Harbor can serve".  The health page is always HTTP 200 and says nothing
+of upstreams; a project's summary tells its upstream's status, up to five minutes late; a hung
+upstream makes pulls hang while all of that is fine, which only a timed canary shows.  A 404
+proves nothing about an image.
+"""
+
+import asyncio
+import re
+
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+from webhook.harbor.client import Answer, Cause, HarborClient, fail
+
+
+__all__ = ["MANIFEST_TYPES", "check_canary", "check_harbor", "read_summary", "token_for"]
+
+NEEDED: Final = frozenset({"core", "database", "registry"})
+"""
+The components that a pull needs, as seen by stopping each; the others only degrade Harbor.
+"""
+
+MANIFEST_TYPES: Final = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+_ACCEPT: Final = {"Accept": ", ".join(MANIFEST_TYPES)}
+_TOO_MANY_REQUESTS: Final = 429
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
+_BEARER: Final = re.compile(r'Bearer .*realm="[^"]+"', re.IGNORECASE)
+_NAME: Final = re.compile(r"[a-z-]{1,20}", re.ASCII)
+
+
+async def check_harbor(client: HarborClient, project: str | None) -> tuple[str, ...]:
+    """
+    Return the components that are out but not needed for a pull.
+
+    The token service is asked about *project*, as a kubelet would.
+
+    Raises:
+        HarborError: where Harbor can't serve pulls, or does not answer.
+    """
+    # At once, since slow answers, as without Redis, would add up.
+    health = asyncio.ensure_future(_check_health(client))
+    await asyncio.gather(health, _check_token_flow(client, project))
+    return health.result()
+
+
+async def _check_health(client: HarborClient) -> tuple[str, ...]:
+    answer = await client.call("GET", "/api/v2.0/health", authorization="")
+    health = answer.check(200).json()
+    components = health.get("components") if isinstance(health, dict) else None
+    if not isinstance(components, list):
+        raise fail(Cause.NOT_HARBOR, "the health page is not Harbor's")
+    down = [
+        name
+        for component in components
+        if isinstance(component, dict)
+        and isinstance(name := component.get("name"), str)
+        and _NAME.fullmatch(name)
+        and component.get("status") != "healthy"
+    ]
+    if needed := sorted(NEEDED & set(down)):
+        raise fail(Cause.COMPONENT_DOWN, f"Harbor reports as unhealthy: {', '.join(needed)}")
+    return tuple(sorted(down))
+
+
+async def _check_token_flow(client: HarborClient, project: str | None) -> None:
+    answer = await client.call("GET", "/v2/", authorization="")
+    answer.check(401, 200)
+    if answer.status == 401 and not _challenged(answer):  # noqa: PLR2004
+        raise fail(Cause.NOT_HARBOR, "/v2/ names no token service")
+    if project is not None:
+        await token_for(client, f"{project}/library/harbor-cache-probe")
+
+
+def _challenged(answer: Answer) -> bool:
+    return _BEARER.match(answer.headers.get("Www-Authenticate", "")) is not None
+
+
+async def token_for(client: HarborClient, repository: str) -> str:
+    """
+    Return a token to pull *repository* with, which Harbor hands to everyone.
+
+    Whether it is good for anything shows when it is used.  The token service is asked where the
+    client talks to, not where the realm points: credentials go nowhere else.
+
+    Raises:
+        HarborError: where none is given.
+    """
+    query = {"service": "harbor-registry", "scope": f"repository:{repository}:pull"}
+    answer = (await client.call("GET", "/service/token", query=query)).check(200).json()
+    token = answer.get("token") if isinstance(answer, dict) else None
+    if not isinstance(token, str) or not token:
+        raise fail(Cause.NOT_HARBOR, "the token service gives no token")
+    return token
+
+
+async def read_summary(client: HarborClient, project: str) -> Mapping[str, Any]:
+    """
+    Return the registry endpoint behind a proxy project, from the project's summary.
+
+    Raises:
+        HarborError: where the project can't be seen, or is no proxy project.
+    """
+    answer = await client.call(
+        "GET",
+        f"/api/v2.0/projects/{quote(project, safe='')}/summary",
+        headers={"X-Is-Resource-Name": "true"},
+    )
+    if answer.status in (401, 403):
+        why = (
+            "the robot account can't see it, or its secret is wrong"
+            if client.credentials
+            else "it is absent or private"
+        )
+        raise fail(Cause.UNAUTHORIZED, f"the project {project} can't be read: {why}")
+    if answer.status == 404:  # noqa: PLR2004
+        raise fail(Cause.NOT_FOUND, f"there is no project {project}")
+    summary = answer.check(200).json()
+    if not isinstance(summary, dict) or "repo_count" not in summary:
+        raise fail(Cause.NOT_HARBOR, "the project's summary is not Harbor's")
+    registry = summary.get("registry")
+    if not isinstance(registry, dict):
+        raise fail(Cause.NOT_A_PROXY, f"{project} is no proxy project")
+    return registry
+
+
+async def check_canary(client: HarborClient, project: str, canary: str) -> None:
+    """
+    Ask for the head of a manifest, which reaches the upstream; too many requests is no failure.
+
+    Raises:
+        HarborError: with the cause `canary` where Harbor answers and can't serve it.
+    """
+    repository, reference = split_canary(canary)
+    path = f"{project}/{repository}"
+    token = await token_for(client, path)
+    answer = await client.call(
+        "HEAD",
+        f"/v2/{quote(path)}/manifests/{quote(reference, safe=':')}",
+        headers=_ACCEPT,
+        authorization=f"Bearer {token}",
+    )
+    if answer.status == _TOO_MANY_REQUESTS:
+        return
+    if answer.status == 404:  # noqa: PLR2004
+        raise fail(Cause.CANARY, f"the canary {canary} is answered with HTTP 404")
+    answer.check(200)
+    digest = answer.headers.get("Docker-Content-Digest", "")
+    if answer.content_type not in MANIFEST_TYPES or not _DIGEST.fullmatch(digest):
+        raise fail(Cause.NOT_HARBOR, f"the canary {canary} is answered with no manifest")
+
+
+def split_canary(canary: str) -> tuple[str, str]:
+    """
+    Return repository and tag, or digest, of a canary such as ``library/busybox:1``.
+    """
+    if "@" in canary:
+        repository, _, reference = canary.partition("@")
+        return repository.partition(":")[0], reference
+    repository, _, reference = canary.partition(":")
+    return repository, reference or "latest"
