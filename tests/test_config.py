@@ -344,3 +344,56 @@ def test_load_names_the_file(tmp_path, content, expected):
 
     assert all(line.startswith(f"{path}: ") for line in str(caught.value).splitlines())
     assert expected in str(caught.value)
+
+
+def test_docker_hub_needs_no_upstream_of_its_own():
+    """
+    docker.io gets Harbor's type docker-hub by default; other registries are plain ones.
+    """
+    text = MINIMAL + "registries: [{host: docker.io, project: a}, {host: quay.io, project: b}]\n"
+    hub, quay = parse(text).registries
+
+    assert ("docker_hub", "docker-hub", "https://hub.docker.com") == (
+        hub.endpoint_name,
+        hub.endpoint_type,
+        hub.endpoint_url,
+    )
+    assert ("quay.io", "docker-registry", "https://quay.io") == (
+        quay.endpoint_name,
+        quay.endpoint_type,
+        quay.endpoint_url,
+    )
+
+
+def test_a_project_whose_upstream_has_credentials_is_private_unless_said_otherwise():
+    """
+    A public project would show everyone what the upstream's account may read.
+    """
+    files = "upstream: {usernameFile: u, passwordFile: p}"
+    text = MINIMAL + (
+        f"registries: [{{host: a.example, project: a, {files}}},"
+        f" {{host: b.example, project: b, public: true, {files}}}, {{host: c.example, project: c}}]"
+    )
+
+    assert [False, True, True] == [registry.is_public for registry in parse(text).registries]
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ("{quotaGib: 0}", "provisioning: quotaGib: must be positive, or -1 for no limit"),
+        (
+            "{robot: {passwordFile: p}}",
+            "provisioning.robot: needs usernameFile and passwordFile, or manifestFile",
+        ),
+        (
+            "{robot: {}}",
+            "provisioning.robot: needs usernameFile and passwordFile, or manifestFile",
+        ),
+    ],
+)
+def test_provisioning_that_can_not_work(section, message):
+    """
+    What Harbor would refuse, or would leave a secret nowhere, is named before anything is called.
+    """
+    assert [message] == problems(MINIMAL + f"provisioning: {section}\n")

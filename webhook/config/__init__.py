@@ -30,7 +30,7 @@ from webhook.config.base import Duration, Section
 from webhook.config.provisioning import Provisioning
 from webhook.config.vm import Vm
 from webhook.errors import ConfigError
-from webhook.reference import is_domain
+from webhook.reference import DOCKER_HUB, is_domain
 from webhook.rules import Rule, Rules
 
 
@@ -49,6 +49,11 @@ __all__ = [
 ]
 
 ENVIRONMENT_PREFIX: Final = "HARBOR_CACHE_"
+
+DOCKER_HUB_URL: Final = "https://hub.docker.com"
+"""
+What Harbor's type docker-hub stands for; it asks that one whatever the endpoint's URL says.
+"""
 
 
 def _check_url(url: str) -> str:
@@ -126,12 +131,26 @@ class Upstream(Section):
     The registry endpoint behind a proxy project, as Harbor names it.
     """
 
-    name: str | None = None
-    """Harbor's name for the endpoint; the registry's host if absent."""
-    type: str = "docker-registry"
-    """Harbor's adapter type."""
+    name: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
+    """Harbor's name for the endpoint; the registry's host if absent (docker_hub for docker.io)."""
+    type: str | None = None
+    """Harbor's adapter type: docker-registry if absent, docker-hub for docker.io."""
     url: str | None = None
-    """Where Harbor finds it; ``https://`` and the registry's host if absent."""
+    """Where Harbor finds it; https:// and the registry's host if absent."""
+    username_file: Path | None = None
+    """A file with the account that Harbor logs in with, if it shall."""
+    password_file: Path | None = None
+    """A file with its password or access token."""
+    insecure: bool = False
+    """Whether Harbor takes any certificate of the upstream."""
+    ca_file: Path | None = None
+    """A PEM bundle that signs the upstream's certificate."""
+
+    @model_validator(mode="after")
+    def _check_credentials(self) -> Self:
+        if (self.username_file is None) != (self.password_file is None):
+            raise ValueError("usernameFile and passwordFile go together")
+        return self
 
 
 class Registry(Section):
@@ -151,6 +170,42 @@ class Registry(Section):
     canary: str | None = None
     """A repository and tag, such as ``library/busybox:1``, whose manifest is asked for."""
     upstream: Upstream = Upstream()
+    public: bool | None = None
+    """Whether everyone may pull: yes if absent, and no where the upstream has credentials."""
+    max_upstream_connections: Annotated[int, Field(ge=1)] | None = None
+    """How many connections Harbor opens to the upstream for one image; unlimited if absent."""
+    max_kilobytes_per_second: Annotated[int, Field(ge=1)] | None = None
+    """How fast Harbor reads one image from the upstream; unlimited if absent."""
+
+    @property
+    def endpoint_name(self) -> str:
+        """
+        Return Harbor's name for the endpoint of the upstream.
+        """
+        return self.upstream.name or ("docker_hub" if self.host == DOCKER_HUB else self.host)
+
+    @property
+    def endpoint_type(self) -> str:
+        """
+        Return the type of that endpoint.
+        """
+        default = "docker-hub" if self.host == DOCKER_HUB else "docker-registry"
+        return self.upstream.type or default
+
+    @property
+    def endpoint_url(self) -> str:
+        """
+        Return the URL of that endpoint.
+        """
+        hub = self.endpoint_type == "docker-hub"
+        return self.upstream.url or (DOCKER_HUB_URL if hub else f"https://{self.host}")
+
+    @property
+    def is_public(self) -> bool:
+        """
+        Tell whether everyone may pull from the project.
+        """
+        return self.upstream.username_file is None if self.public is None else self.public
 
 
 class Probe(Section):
@@ -199,11 +254,6 @@ _DOCKER_HUB: Final = Registry.model_validate(
         "host": "docker.io",
         "project": "proxy.docker.io",
         "aliases": ["registry-1.docker.io", "registry.hub.docker.com"],
-        "upstream": {
-            "name": "docker_hub",
-            "type": "docker-hub",
-            "url": "https://hub.docker.com",
-        },
     }
 )
 _DEFAULT_REGISTRIES: Final = (

@@ -6,9 +6,9 @@ none of the files that it names.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, StringConstraints, model_validator
 
 from webhook.config.base import Section
 
@@ -44,10 +44,77 @@ class Oidc(Section):
     """Whether users get their name from the claim, without being asked at the first login."""
 
 
+# Six fields, seconds first, as Harbor wants them.
+_Cron = Annotated[str, StringConstraints(pattern=r"^\S+(?: \S+){5}$")]
+_KubernetesName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=253)
+]
+
+
+class Retention(Section):
+    """
+    Which cached images stay.  Without it Harbor drops what nobody pulled for 7 days.
+    """
+
+    days_since_last_pull: Annotated[int, Field(ge=1)] = 30
+    cron: _Cron = "0 0 0 * * *"
+
+
+class GarbageCollection(Section):
+    """
+    When the space of dropped images is given back: a cache that fills its disk is an outage.
+    """
+
+    cron: _Cron = "0 0 3 * * *"
+    delete_untagged: bool = False
+    """Also drop what has no tag.  Images that were pulled by digest have none."""
+
+
+class Robot(Section):
+    """
+    A pull-only robot account, for private projects: probes and nodes log in with it.
+
+    Its secret goes to two files, or into the manifest of a Kubernetes Secret; never elsewhere.
+    """
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(?:[._-][a-z0-9]+)*$")] = (
+        "harbor-cache"
+    )
+    username_file: Path | None = None
+    password_file: Path | None = None
+    manifest_file: Path | None = None
+    """A Secret of type kubernetes.io/dockerconfigjson that holds username and password too."""
+    secret_name: _KubernetesName = "harbor-cache-robot"  # noqa: S105 - a name
+    secret_namespace: _KubernetesName | None = None
+
+    @model_validator(mode="after")
+    def _check_files(self) -> Self:
+        pair = (self.username_file, self.password_file)
+        if (None in pair and pair != (None, None)) or (
+            (self.manifest_file is None) == (self.password_file is None)
+        ):
+            raise ValueError("needs usernameFile and passwordFile, or manifestFile")
+        return self
+
+
 class Provisioning(Section):
     """
     What `harbor-cache harbor apply` makes so.
     """
 
+    quota_gib: int = -1
+    """How much each project may cache, in GiB; -1 for no limit.  Beyond it pulls still work."""
+    retention: Retention | None = Retention()
+    """Left as Harbor has it if null."""
+    garbage_collection: GarbageCollection | None = GarbageCollection()
+    """Left as Harbor has it if null."""
+    robot: Robot | None = None
+    """None is made if absent; public projects need none."""
     oidc: Oidc | None = None
     """Harbor keeps its own user database if absent."""
+
+    @model_validator(mode="after")
+    def _check_quota(self) -> Self:
+        if self.quota_gib == 0 or self.quota_gib < -1:
+            raise ValueError("quotaGib: must be positive, or -1 for no limit")
+        return self
