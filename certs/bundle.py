@@ -143,6 +143,12 @@ class Bundle:
         """
         return self.of((*self.certificates, *certificates))
 
+    def without(self, certificate: x509.Certificate) -> Self:
+        """
+        Return the bundle without *certificate*.
+        """
+        return self.of(one for one in self.certificates if one != certificate)
+
     def without_expired(self, now: dt.datetime) -> Self:
         """
         Return what has not expired at *now*.
