@@ -18,6 +18,7 @@ from webhook.errors import ConfigError, HarborCacheError
 _COMMANDS: Final = {
     "serve": "Answer admission reviews over TLS (the webhook).",
     "controller": "Watch over rewritten Pods, and renew the certificates.",
+    "demo": "Show the webhook at work, against a stand-in for Harbor.",
     "explain": "Say why an image is rewritten or not.",
     "certs": "Make certificates for development, and see what is served.",
     "rewrite": "Rewrite the images in manifests, and nothing else in them.",
