@@ -1,0 +1,365 @@
+"""
+The way to an API server: the only module that imports `kubernetes`.
+
+What comes back is JSON as it is on the wire: typed models would cost time and memory for each of
+thousands of Pods, and would drop fields that they don't know.
+"""
+
+import json
+import os
+import random
+import ssl
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlencode
+
+import aiohttp
+import yaml
+
+from kubernetes.aio import config as _kubernetes_config
+from kubernetes.aio.client import ApiClient, Configuration
+
+from webhook import __version__
+from webhook.errors import ClusterError
+from webhook.text import printable
+
+
+__all__ = ["Answer", "Change", "Kube", "backoff", "connect"]
+
+_config: Any = _kubernetes_config  # It has no types.
+_PAGE: Final = 500
+_TIMEOUT: Final = 60.0  # Seconds, for one request with its body.
+_DEFAULT_KUBECONFIG: Final = "~/.kube/config"
+_OK: Final = 200
+_NOT_OK: Final = 300
+_GONE: Final = 410
+_WATCH_SECONDS: Final = 240.0
+_SILENT_SECONDS: Final = 90.0
+"""
+A watch that brings nothing for so long is opened again; bookmarks come about every minute.
+"""
+_MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """
+    What the API server said to one request.
+
+    Attributes:
+        status: the HTTP status.
+        body: the parsed JSON, or an empty dictionary where there was none.
+        warnings: the texts of its Warning headers, as they came.
+    """
+
+    status: int
+    body: Any
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def message(self) -> str:
+        """
+        Return the API server's own words, if it has any.
+        """
+        text = self.body.get("message") if isinstance(self.body, dict) else None
+        return printable(text) if isinstance(text, str) and text else f"HTTP {self.status}"
+
+    def expect(self) -> dict[str, Any]:
+        """
+        Return the body of a success.
+
+        Raises:
+            ClusterError: with the status, if this is none.
+        """
+        if not _OK <= self.status < _NOT_OK or not isinstance(self.body, dict):
+            raise ClusterError(self.message, self.status)
+        return self.body
+
+
+class Change(NamedTuple):
+    """
+    What a watch reports: ``ADDED``, ``MODIFIED``, ``DELETED`` or ``BOOKMARK``, and the object.
+    """
+
+    kind: str
+    item: dict[str, Any]
+
+
+class Kube:
+    """
+    One API server; made by `connect`.
+    """
+
+    def __init__(self, client: ApiClient, timeout: float = _TIMEOUT) -> None:
+        self._client = client
+        self._timeout = timeout
+
+    @property
+    def url(self) -> str:
+        """
+        Return where the API server is.
+        """
+        return str(self._client.configuration.host)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+    ) -> Answer:
+        """
+        Send one request, and return the answer whatever its status.
+
+        Raises:
+            ClusterError: if there is no answer, or none that is JSON.
+        """
+        timeout = aiohttp.ClientTimeout(total=self._timeout)
+        response = await self._send(
+            method, path, timeout=timeout, body=body, query=query, content_type=content_type
+        )
+        try:
+            text = await response.read()
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise ClusterError(f"{self.url}: {self._why(error)}") from error
+        finally:
+            response.release()
+        try:
+            parsed = json.loads(text) if text else {}
+        except ValueError as error:
+            if response.status < 400:  # noqa: PLR2004 - the first that is an error.
+                raise ClusterError(f"{self.url}: answers {path} with no JSON") from error
+            parsed = {}
+        warnings = tuple(response.headers.getall("Warning", ()))
+        return Answer(response.status, parsed, warnings)
+
+    async def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
+        """
+        Return what is at *path*.
+
+        Raises:
+            ClusterError: with the status, if that is not 200.
+        """
+        answer = await self.request("GET", path, query=query)
+        if answer.status != 200:  # noqa: PLR2004
+            raise ClusterError(answer.message, answer.status)
+        return answer.body
+
+    async def pages(
+        self, path: str, query: Mapping[str, str] | None = None, limit: int = _PAGE
+    ) -> AsyncIterator[list[dict[str, Any]]]:
+        """
+        Yield the items of a list, page by page, so that no more than one is held in memory.
+
+        Raises:
+            ClusterError: with the status, if the API server refuses or goes away.
+        """
+        token = ""
+        while True:
+            wanted = {**(query or {}), "limit": str(limit)}
+            if token:
+                wanted["continue"] = token
+            answer = await self.request("GET", path, query=wanted)
+            metadata = answer.body.get("metadata") or {}
+            if answer.status == _GONE and token and metadata.get("continue"):
+                # The snapshot was compacted meanwhile; this token goes on with a newer one.
+                token = metadata["continue"]
+                continue
+            if answer.status != 200:  # noqa: PLR2004
+                raise ClusterError(answer.message, answer.status)
+            yield answer.body.get("items") or []
+            token = metadata.get("continue") or ""
+            if not token:
+                return
+
+    async def replace(self, path: str, item: dict[str, Any]) -> dict[str, Any]:
+        """
+        Write *item* to *path*; its ``resourceVersion`` makes this a compare-and-swap.
+
+        Raises:
+            ClusterError: with 409 if somebody else was quicker.
+        """
+        return (await self.request("PUT", path, item)).expect()
+
+    async def create(self, path: str, item: dict[str, Any]) -> dict[str, Any]:
+        """
+        Create *item* in the collection at *path*.
+
+        Raises:
+            ClusterError: with 409 if it is there already.
+        """
+        return (await self.request("POST", path, item)).expect()
+
+    async def json_patch(self, path: str, operations: list[dict[str, Any]]) -> dict[str, Any]:
+        """
+        Apply a JSON Patch.
+
+        Raises:
+            ClusterError: with 422 if a ``test`` failed, or a policy said no.
+        """
+        content_type = "application/json-patch+json"
+        return (await self.request("PATCH", path, operations, content_type=content_type)).expect()
+
+    async def watch(
+        self, path: str, version: str, query: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Change]:
+        """
+        Yield what changes in the collection at *path* after *version*; ends after some minutes.
+
+        Go on with the ``resourceVersion`` of the last object seen, bookmarks included.
+
+        Raises:
+            ClusterError: with 410 if that version is gone, so that a new list is needed.
+        """
+        wanted = {
+            **(query or {}),
+            "watch": "true",
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(int(_WATCH_SECONDS * random.uniform(1, 1.5))),  # noqa: S311
+        }
+        timeout = aiohttp.ClientTimeout(connect=self._timeout, sock_read=_SILENT_SECONDS)
+        response = await self._send("GET", path, timeout=timeout, query=wanted)
+        try:
+            if response.status != _OK:
+                raise ClusterError(f"HTTP {response.status}", response.status)
+            async for line in _lines(response):
+                event = json.loads(line)
+                item = event["object"]
+                if event["type"] == "ERROR":
+                    raise ClusterError(str(item.get("message")), int(item.get("code") or 0))
+                yield Change(event["type"], item)
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise ClusterError(f"{self.url}: {self._why(error)}") from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ClusterError(f"{self.url}: the watch on {path} brings no events") from error
+        finally:
+            response.close()
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 -- aiohttp's own.
+        body: Any = None,
+        query: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+    ) -> aiohttp.ClientResponse:
+        target = f"{path}?{urlencode(query)}" if query else path
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        try:
+            method, url, headers, _, _ = await self._client.param_serialize(
+                method, target, header_params=headers, auth_settings=["BearerToken"]
+            )
+            answer = await self._client.call_api(
+                method, url, header_params=headers, body=body, _request_timeout=timeout
+            )
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise ClusterError(f"{self.url}: {self._why(error)}") from error
+        except _config.ConfigException as error:
+            raise ClusterError(f"the credentials can't be used: {error}") from error
+        response: aiohttp.ClientResponse = answer.response
+        return response
+
+    def _why(self, error: Exception) -> str:
+        """
+        Say in a few words why there was no answer.
+        """
+        if isinstance(error, TimeoutError):
+            return f"no answer within {self._timeout:g} s"
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            return f"its certificate can't be trusted: {error.certificate_error}"
+        if isinstance(error, aiohttp.ClientConnectorError):
+            return f"can't be reached: {error.os_error.strerror or error.os_error}"
+        return f"the connection broke: {error}" if str(error) else "the connection broke"
+
+
+def backoff(failures: int, longest: float = 30.0) -> float:
+    """
+    Return how long to wait, in seconds, after the n-th failure in a row: doubled, and jittered.
+    """
+    ceiling: float = min(longest, 0.25 * 2.0 ** min(failures, 10))
+    return ceiling * random.uniform(0.5, 1)  # noqa: S311 -- No secret.
+
+
+@asynccontextmanager
+async def connect(
+    kubeconfig: Path | None = None,
+    timeout: float = _TIMEOUT,  # noqa: ASYNC109 -- Of each request, not of this.
+) -> AsyncIterator[Kube]:
+    """
+    Open a way to the API server, and close it afterwards.
+
+    Without *kubeconfig*: what ``KUBECONFIG`` names, else ``~/.kube/config`` if it is there, else
+    the ServiceAccount of the Pod that this runs in.
+
+    Raises:
+        ClusterError: if none of these can be used.
+    """
+    configuration = Configuration()
+    await _load(configuration, kubeconfig)
+    try:
+        client = ApiClient(configuration)
+    except (OSError, ssl.SSLError) as error:
+        raise ClusterError(f"{_name(kubeconfig)}: certificates can't be used: {error}") from error
+    client.user_agent = f"harbor-cache/{__version__}"
+    async with client:
+        yield Kube(client, timeout)
+
+
+async def _load(configuration: Configuration, kubeconfig: Path | None) -> None:
+    name = _name(kubeconfig)
+    # KUBECONFIG may name several files, some of which need not be there.
+    if not any(os.path.isfile(path) for path in name.split(os.pathsep)):  # noqa: ASYNC240, PTH113
+        if kubeconfig is not None or os.environ.get("KUBECONFIG"):
+            raise ClusterError(f"{name}: No such file")
+        try:
+            _config.load_incluster_config(client_configuration=configuration)
+        except _config.ConfigException as error:
+            raise ClusterError(
+                "No cluster to ask: there is no --kubeconfig, no KUBECONFIG, no "
+                f"{_DEFAULT_KUBECONFIG}, and this is no Pod with a ServiceAccount."
+            ) from error
+        return
+    try:
+        await _config.load_kube_config(
+            config_file=name, client_configuration=configuration, persist_config=False
+        )
+    except _config.ConfigException as error:
+        raise ClusterError(f"{name}: {error}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ClusterError(f"{name}{where}: no valid YAML") from error
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        # The loader indexes what it reads, and complains in Python's words.
+        raise ClusterError(f"{name}: is no kubeconfig that can be used ({error})") from error
+
+
+def _name(kubeconfig: Path | None) -> str:
+    return str(
+        kubeconfig or os.environ.get("KUBECONFIG") or Path(_DEFAULT_KUBECONFIG).expanduser()
+    )
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """
+    Yield whole lines; aiohttp's own `readline` gives up on those longer than its buffer.
+    """
+    rest = bytearray()
+    async for chunk in response.content.iter_any():
+        rest += chunk
+        if b"\n" in chunk:
+            *whole, rest = rest.split(b"\n")
+            for line in whole:
+                if line:
+                    yield bytes(line)
+        if len(rest) > _MAX_EVENT_BYTES:
+            raise ClusterError("the watch brings a line without an end")
