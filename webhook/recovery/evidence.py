@@ -1,0 +1,189 @@
+"""
+What the nodes show about images that Harbor can't serve: pure, and in memory.
+
+One node that lacks Harbor's certificate authority must not poison the cluster.  So an image is
+judged only when two nodes failed on it, or one that has pulled another image from Harbor since.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+
+__all__ = ["Evidence", "Failure", "Verdict"]
+
+_KEPT: Final = 3600.0
+"""
+A failure counts for so long, in seconds.
+"""
+
+_RECENT: Final = 900.0
+"""
+Failures of one project, or one node, within so many seconds belong together.
+"""
+
+_MANY_IMAGES: Final = 5
+_SEVERAL_NODES: Final = 2
+_IMAGES_OF_A_NODE: Final = 2
+_MOST_IMAGES: Final = 5000
+_MOST_NODES_PER_IMAGE: Final = 8
+_MOST_PULLS: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """
+    A container that had to be put back while Harbor was there.
+
+    Attributes:
+        image: the image under its registry's main name.
+        project: the project that should have served it.
+        node: where the pull failed.
+        namespace: whose Pod it was.
+        since: when the pull was first seen to fail, in seconds.
+        at: when it was given up, in seconds.
+        upstream_down: Harbor reported the project's upstream as unhealthy.
+    """
+
+    image: str
+    project: str
+    node: str
+    namespace: str
+    since: float
+    at: float
+    upstream_down: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """
+    What follows from the evidence.
+
+    Attributes:
+        images: those that Harbor can't serve, with the last failure and the reason in words.
+        projects: those that are counted out, with the reason in words.
+        nodes: those on which every pull from Harbor fails, with how many images that is.
+        blamed: images whose failures are their project's fault, by project.
+    """
+
+    images: Mapping[str, tuple[Failure, str]] = field(default_factory=dict)
+    projects: Mapping[str, str] = field(default_factory=dict)
+    nodes: Mapping[str, int] = field(default_factory=dict)
+    blamed: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+class Evidence:
+    """
+    Failures and successes of pulls through Harbor, bounded in number and in time.
+    """
+
+    def __init__(self) -> None:
+        self._failures: dict[str, dict[str, Failure]] = {}
+        self._node_success: dict[str, tuple[float, str]] = {}
+        self._project_success: dict[str, float] = {}
+        self._on_node: dict[tuple[str, str], None] = {}
+
+    def failed(self, failure: Failure) -> None:
+        """
+        Take note of a pull that was given up.
+        """
+        nodes = self._failures.pop(failure.image, {})
+        nodes[failure.node] = failure
+        if len(nodes) > _MOST_NODES_PER_IMAGE:
+            del nodes[next(iter(nodes))]
+        self._failures[failure.image] = nodes  # At the end: the first ones are the oldest.
+        if len(self._failures) > _MOST_IMAGES:
+            del self._failures[next(iter(self._failures))]
+
+    def started(
+        self, node: str, image: str, project: str, *, at: float, proves: bool, pulled: bool
+    ) -> None:
+        """
+        Take note of a container that started from an *image* that Harbor serves.
+
+        It proves a pull if the image was never seen on this *node* before, or if it was asked for
+        anyway (*pulled*: ``imagePullPolicy: Always``); and nothing (*proves*) if it has been
+        running since before we looked.
+        """
+        key = node, image
+        new = key not in self._on_node
+        self._on_node[key] = None
+        if len(self._on_node) > _MOST_PULLS:
+            del self._on_node[next(iter(self._on_node))]
+        if not proves or not (new or pulled):
+            return
+        self._node_success[node] = at, image
+        self._project_success[project] = at
+        self._failures.pop(image, None)
+
+    def forget(self, image: str) -> None:
+        """
+        Drop what is known against *image*: someone has decided about it.
+        """
+        self._failures.pop(image, None)
+
+    def judge(self, now: float) -> Verdict:
+        """
+        Return what follows from all that was seen until *now*.
+        """
+        self._expire(now)
+        projects, blamed = self._projects(now)
+        counted_out = {image for images in blamed.values() for image in images}
+        images = {}
+        for image, nodes in self._failures.items():
+            reason = "" if image in counted_out else self._reason(image, nodes)
+            if reason:
+                images[image] = (max(nodes.values(), key=lambda failure: failure.at), reason)
+        return Verdict(images, projects, self._nodes(now), blamed)
+
+    def _reason(self, image: str, nodes: Mapping[str, Failure]) -> str:
+        if len(nodes) >= _SEVERAL_NODES:
+            return f"{len(nodes)} nodes could not pull it from Harbor: {', '.join(sorted(nodes))}"
+        for node, failure in nodes.items():
+            at, other = self._node_success.get(node, (float("-inf"), ""))
+            if at > failure.since and other != image:
+                return f"{node} could not pull it from Harbor, and pulled other images since"
+        return ""
+
+    def _projects(self, now: float) -> tuple[dict[str, str], dict[str, frozenset[str]]]:
+        recent = self._recent(now, lambda failure: failure.project)
+        counted_out, blamed = {}, {}
+        for project, failures in recent.items():
+            last_success = self._project_success.get(project, float("-inf"))
+            since_then = [f for f in failures if f.since > last_success]
+            images = frozenset(failure.image for failure in since_then)
+            nodes = {failure.node for failure in since_then}
+            if len(images) >= _MANY_IMAGES and len(nodes) >= _SEVERAL_NODES:
+                counted_out[project] = (
+                    f"{len(images)} images failed on {len(nodes)} nodes, and none could be pulled"
+                )
+                blamed[project] = images
+        return counted_out, blamed
+
+    def _nodes(self, now: float) -> dict[str, int]:
+        recent = self._recent(now, lambda failure: failure.node)
+        failing = {}
+        for node, failures in recent.items():
+            last_success = self._node_success.get(node, (float("-inf"), ""))[0]
+            images = {failure.image for failure in failures if failure.since > last_success}
+            if len(images) >= _IMAGES_OF_A_NODE and len(images) == len(
+                {failure.image for failure in failures}
+            ):
+                failing[node] = len(images)
+        return failing
+
+    def _recent(self, now: float, key: Callable[[Failure], str]) -> dict[str, list[Failure]]:
+        groups: dict[str, list[Failure]] = {}
+        for nodes in self._failures.values():
+            for failure in nodes.values():
+                if now - failure.at <= _RECENT:
+                    groups.setdefault(key(failure), []).append(failure)
+        return groups
+
+    def _expire(self, now: float) -> None:
+        for image, nodes in list(self._failures.items()):
+            living = {name: f for name, f in nodes.items() if now - f.at <= _KEPT}
+            if living:
+                self._failures[image] = living
+            else:
+                del self._failures[image]
