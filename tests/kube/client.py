@@ -15,7 +15,7 @@ import aiohttp
 from webhook.demo.cluster import Cluster
 
 
-__all__ = ["Answer", "ApiClient", "ApiError"]
+__all__ = ["Answer", "ApiClient", "ApiError", "object_path"]
 
 _CLUSTER_SCOPED = {
     "ClusterRole",

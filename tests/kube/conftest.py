@@ -7,7 +7,6 @@ A real API server for the tests; one per test process, started when the first te
 - `start_cluster`: starts one more cluster with options of its own, for one test.
 """
 
-import secrets
 import shutil
 
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.kube.client import ApiClient
+from tests.kube.namespaces import namespaces
 from webhook.demo.cluster import Cluster
 
 
@@ -33,24 +33,9 @@ async def client(cluster):
 
 
 @pytest.fixture
-async def make_namespace(client):
-    made = []
-
-    async def make(mode=None, labels=None):
-        labels = dict(labels or {}) | ({"harbor-cache.io/mode": mode} if mode else {})
-        name = f"test-{secrets.token_hex(4)}"
-        metadata = {"name": name, "labels": labels}
-        (
-            await client.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-        ).expect()
-        made.append(name)
-        return name
-
-    yield make
-    for name in made:
-        # With no controller manager a namespace stays "Terminating"; its Pods are what matters.
-        await client.delete(f"/api/v1/namespaces/{name}/pods")
-        await client.delete(f"/api/v1/namespaces/{name}")
+async def make_namespace(cluster, client):
+    async with namespaces(client, service_accounts=cluster.service_accounts) as make:
+        yield make
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from tests.kube.client import ApiClient
+from tests.kube.client import ApiClient, object_path
 
 
-__all__ = ["registered", "webhook_configuration"]
+__all__ = ["register", "registered", "webhook_configuration"]
 
 _WITHIN = 30.0  # Seconds.
 
@@ -81,25 +81,30 @@ def _entry(mode: str, url: str, ca_bundle: bytes) -> dict[str, Any]:
     }
 
 
+async def register(client: ApiClient, configuration: dict[str, Any]) -> None:
+    """
+    Put a webhook configuration in place, and return when the API server has taken it in.
+
+    It learns of it a moment later, by its own watch.  So Pods are created (dry run, in a namespace
+    of their own) until its metrics show that one led to a call.
+    """
+    await _prepare_trial(client)
+    (await client.create(configuration)).expect()
+    await _wait_for_calls(client, wanted=True)
+
+
 @asynccontextmanager
 async def registered(client: ApiClient, configuration: dict[str, Any]) -> AsyncIterator[None]:
     """
-    Hold a webhook configuration in place; on entry and exit the API server has taken it in.
-
-    The API server learns of both a moment later, by its own watch.  So Pods are created (dry run,
-    in a namespace of their own) until its metrics show that they led to calls, or to none.
+    Hold a webhook configuration in place; on exit the API server has forgotten it.
     """
-    await _prepare_trial(client)
-    before = await _calls(client)
-    (await client.create(configuration)).expect()
+    path = object_path(configuration)
     try:
-        await _wait_for_calls(client, before, wanted=True)
+        await register(client, configuration)
         yield
     finally:
-        name = configuration["metadata"]["name"]
-        path = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{name}"
-        (await client.delete(path)).expect()
-        await _wait_for_calls(client, before, wanted=False)
+        await client.delete(path)
+        await _wait_for_calls(client, wanted=False)
 
 
 _TRIAL = "webhook-trial"
@@ -112,7 +117,7 @@ async def _prepare_trial(client: ApiClient) -> None:
     (await client.apply(namespace)).expect()
 
 
-async def _wait_for_calls(client: ApiClient, before: float, *, wanted: bool) -> None:
+async def _wait_for_calls(client: ApiClient, *, wanted: bool) -> None:
     deadline = time.monotonic() + _WITHIN
     while time.monotonic() < deadline:
         before = await _calls(client)

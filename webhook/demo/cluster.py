@@ -138,7 +138,7 @@ class Cluster:
         self._peer_url = f"http://127.0.0.1:{free_port()}"
         self._flags = list(flags)
         self._audit = audit
-        self._service_accounts = service_accounts
+        self.service_accounts = service_accounts
         self.etcd = Program(self._etcd_command(), log=directory / "etcd.log")
         self.api_server = Program(self._api_server_command(), log=directory / "kube-apiserver.log")
 
@@ -243,7 +243,7 @@ class Cluster:
             "--authorization-mode=Node,RBAC",
             "--allow-privileged=true",
         ]
-        if not self._service_accounts:
+        if not self.service_accounts:
             command.append("--disable-admission-plugins=ServiceAccount")
         if self._audit:
             command += [

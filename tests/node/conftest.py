@@ -1,0 +1,64 @@
+"""
+A real node for the tests; README.md beside this file says how to use it.
+"""
+
+from contextlib import ExitStack
+
+import pytest
+
+from tests.kube.client import ApiClient
+from tests.kube.namespaces import namespaces
+from tests.node.requirements import missing
+from tests.node.site import Site
+
+
+@pytest.fixture(scope="session")
+def _equipped():
+    if lacks := missing():
+        pytest.fail("\n".join(lacks), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def _shared_site(request, _equipped):
+    with Site() as running:
+        yield running
+        running.keep = bool(request.session.testsfailed)
+
+
+@pytest.fixture
+def site(_shared_site):
+    """
+    Provide the session's site, and repair it after the test.
+    """
+    yield _shared_site
+    _shared_site.repair_harbor()
+
+
+@pytest.fixture
+def make_site(request, _equipped):
+    """
+    Start a site of this test's own, with options for `Site`.
+    """
+    with ExitStack() as stack:
+        made = []
+
+        def make(**options):
+            made.append(stack.enter_context(Site(**options)))
+            return made[-1]
+
+        yield make
+        for each in made:
+            each.keep = bool(request.session.testsfailed)
+
+
+@pytest.fixture
+async def client(site):
+    async with ApiClient(site.cluster) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def make_namespace(site, client):
+    await site.wait_until_rewriting(client)
+    async with namespaces(client, service_accounts=True) as make:
+        yield make
