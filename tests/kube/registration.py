@@ -14,7 +14,9 @@ from typing import Any
 from tests.kube.client import ApiClient, object_path
 
 
-__all__ = ["register", "registered", "webhook_configuration"]
+__all__ = ["TRIAL_NAMESPACE", "register", "registered", "webhook_configuration"]
+
+TRIAL_NAMESPACE = "webhook-trial"
 
 _WITHIN = 30.0  # Seconds.
 
@@ -107,14 +109,14 @@ async def registered(client: ApiClient, configuration: dict[str, Any]) -> AsyncI
         await _wait_for_calls(client, wanted=False)
 
 
-_TRIAL = "webhook-trial"
-
-
 async def _prepare_trial(client: ApiClient) -> None:
     labels = {"harbor-cache.io/mode": "enforce"}
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _TRIAL}}
-    namespace["metadata"]["labels"] = labels
-    (await client.apply(namespace)).expect()
+    for thing in (
+        {"kind": "Namespace", "metadata": {"name": TRIAL_NAMESPACE, "labels": labels}},
+        # A controller manager, if there is one, would make it a moment later.
+        {"kind": "ServiceAccount", "metadata": {"name": "default", "namespace": TRIAL_NAMESPACE}},
+    ):
+        (await client.apply({"apiVersion": "v1", **thing})).expect()
 
 
 async def _wait_for_calls(client: ApiClient, *, wanted: bool) -> None:
@@ -124,7 +126,7 @@ async def _wait_for_calls(client: ApiClient, *, wanted: bool) -> None:
         pod = {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"name": "trial", "namespace": _TRIAL},
+            "metadata": {"name": "trial", "namespace": TRIAL_NAMESPACE},
             "spec": {"containers": [{"name": "trial", "image": "trial.invalid/trial:1"}]},
         }
         (await client.create(pod, dry_run=True)).expect()

@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 import trustme
 
 from tests.kube.client import ApiClient
-from tests.kube.registration import register, webhook_configuration
+from tests.kube.registration import TRIAL_NAMESPACE, register, webhook_configuration
 from tests.kube.webhook import WebhookProcess, configuration
 from tests.node.images import push_image
 from tests.node.node import Node
@@ -142,14 +142,11 @@ class Site:
         pod = {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"name": "trial", "namespace": "webhook-trial"},
+            "metadata": {"name": "trial", "namespace": TRIAL_NAMESPACE},
             "spec": {"containers": [{"name": "trial", "image": "trial:1"}]},
         }
         while time.monotonic() < started + within:
             answer = await client.create(pod, dry_run=True)
-            if not answer.ok and "serviceaccount" in str(answer.body):
-                await asyncio.sleep(0.1)  # The controller manager is about to make it.
-                continue
             image = answer.expect()["spec"]["containers"][0]["image"]
             if image.startswith(self.harbor_host) is rewriting:
                 return time.monotonic() - started
