@@ -21,6 +21,7 @@ _COMMANDS: Final = {
     "demo": "Show the webhook at work, against a stand-in for Harbor.",
     "explain": "Say why an image is rewritten or not.",
     "certs": "Make certificates for development, and see what is served.",
+    "harbor": "Set Harbor up from the config, and prove that it serves.",
     "rewrite": "Rewrite the images in manifests, and nothing else in them.",
 }
 

@@ -96,6 +96,22 @@ async def _create(call: Call) -> web.Response:
 
 
 @ENDPOINTS.add(
+    "POST",
+    "/registries/ping",
+    fact="seen: POST /registries/ping with an id, 200/400/404; the status stays",
+    keys="id",
+    needs="admin",
+)
+async def _check(call: Call) -> web.Response:
+    endpoint = call.harbor.state.endpoints.get(call.body["id"])
+    if endpoint is None:
+        raise Refusal(404, "NOT_FOUND", f"registry {call.body['id']} not found")
+    if not await call.harbor.reaches(endpoint):
+        raise bad_request("the registry is unhealthy")
+    return ok()
+
+
+@ENDPOINTS.add(
     "GET",
     "/registries/{id}",
     fact="recorded: registry get, registry get absent",

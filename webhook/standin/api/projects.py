@@ -204,6 +204,25 @@ async def _set_retention(call: Call) -> web.Response:
     return ok()
 
 
+@PROJECTS.add(
+    "POST",
+    "/retentions",
+    fact="API description: POST /retentions",
+    keys="id algorithm rules trigger scope",
+    needs="login",
+)
+async def _create_retention(call: Call) -> web.Response:
+    state, project = call.harbor.state, call.harbor.state.projects.get(call.body["scope"]["ref"])
+    if call.principal.kind != "admin":
+        raise Refusal(403, "FORBIDDEN", "forbidden")
+    if project is None or "retention_id" in project.metadata:
+        raise bad_request("project has a retention policy already, or does not exist")
+    number = state.next_id("retention")
+    state.retentions[number] = {**call.body, "id": number}
+    project.metadata["retention_id"] = str(number)
+    return created(f"/api/v2.0/retentions/{number}")
+
+
 def _policy(call: Call) -> dict[str, Any]:
     number = call.match["id"]
     policy = call.harbor.state.retentions.get(int(number)) if number.isdigit() else None
