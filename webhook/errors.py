@@ -11,6 +11,7 @@ What can go wrong, as one tree.
   - `QuarantineError`: the quarantine file says nothing that can be used.
   - `RecoveryError`: a Pod can't be put back to its original image as planned.
   - `ClusterError`: the API server did not do what was asked, or can't be reached.
+  - `RenderError`: files can't be written out.
   - `CertificateError`: a certificate or key can't be used.
 
 Nothing in this tree ever reaches an API server as a refusal.
@@ -86,4 +87,10 @@ class ClusterError(HarborCacheError):
 class ManifestError(HarborCacheError):
     """
     A manifest is neither YAML nor JSON; the message names line and column.
+    """
+
+
+class RenderError(HarborCacheError):
+    """
+    Files for the VM or the nodes can't be written out; none of them was.
     """

@@ -23,6 +23,7 @@ _COMMANDS: Final = {
     "certs": "Make certificates for development, and see what is served.",
     "harbor": "Set Harbor up from the config, and prove that it serves.",
     "rewrite": "Rewrite the images in manifests, and nothing else in them.",
+    "render": "Write out what goes on the VM and on the nodes.",
 }
 
 
