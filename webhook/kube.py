@@ -28,7 +28,7 @@ from webhook.errors import ClusterError
 from webhook.text import printable
 
 
-__all__ = ["Answer", "Change", "Kube", "backoff", "connect"]
+__all__ = ["Answer", "Change", "Kube", "Page", "backoff", "connect"]
 
 _config: Any = _kubernetes_config  # It has no types.
 _PAGE: Final = 500
@@ -78,6 +78,15 @@ class Answer:
         if not _OK <= self.status < _NOT_OK or not isinstance(self.body, dict):
             raise ClusterError(self.message, self.status)
         return self.body
+
+
+class Page(NamedTuple):
+    """
+    A part of a list, and the version of the whole.
+    """
+
+    items: list[dict[str, Any]]
+    version: str
 
 
 class Change(NamedTuple):
@@ -160,6 +169,15 @@ class Kube:
         Raises:
             ClusterError: with the status, if the API server refuses or goes away.
         """
+        async for page in self.list_pages(path, query, limit):
+            yield page.items
+
+    async def list_pages(
+        self, path: str, query: Mapping[str, str] | None = None, limit: int = _PAGE
+    ) -> AsyncIterator[Page]:
+        """
+        Yield a list as `pages` does, with the version that a watch goes on from.
+        """
         token = ""
         while True:
             wanted = {**(query or {}), "limit": str(limit)}
@@ -171,9 +189,10 @@ class Kube:
                 # The snapshot was compacted meanwhile; this token goes on with a newer one.
                 token = metadata["continue"]
                 continue
-            if answer.status != 200:  # noqa: PLR2004
+            if answer.status != _OK:
                 raise ClusterError(answer.message, answer.status)
-            yield answer.body.get("items") or []
+            items: list[dict[str, Any]] = answer.body.get("items") or []
+            yield Page(items, str(metadata.get("resourceVersion", "")))
             token = metadata.get("continue") or ""
             if not token:
                 return

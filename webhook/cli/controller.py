@@ -2,14 +2,20 @@
 `harbor-cache controller`: recovery, quarantine and certificates.
 """
 
+from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from webhook.errors import ConfigError, HarborCacheError
+from webhook.errors import ConfigError
 
 
+if TYPE_CHECKING:
+    from certs.rotation import Lifetimes
+
+
+_SETTLING: Final = timedelta(minutes=5)
 _NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -84,7 +90,7 @@ _NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/nam
 )
 @click.option(
     "--ops-port",
-    type=click.IntRange(1, 65535),
+    type=click.IntRange(0, 65535),
     default=8080,
     show_default=True,
     metavar="PORT",
@@ -96,6 +102,20 @@ _NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/nam
     default="self-managed",
     show_default=True,
     help="Issue and renew the webhook's certificates, or leave that to others.",
+)
+@click.option(
+    "--ca-lifetime",
+    default="365d",
+    show_default=True,
+    metavar="DURATION",
+    help="How long an authority lives; at least three times as long as a certificate.",
+)
+@click.option(
+    "--certificate-lifetime",
+    default="90d",
+    show_default=True,
+    metavar="DURATION",
+    help="How long a serving certificate lives; it is renewed after two thirds of that.",
 )
 def controller(
     *,
@@ -111,6 +131,8 @@ def controller(
     host: str,
     ops_port: int,
     tls_mode: str,
+    ca_lifetime: str,
+    certificate_lifetime: str,
 ) -> None:
     """
     Watch over rewritten Pods, and renew the webhook's certificates.
@@ -122,11 +144,53 @@ def controller(
 
     Stops on SIGTERM and SIGINT, and gives the Lease back.
     """
-    if namespace is None:
-        namespace = _own_namespace()
-    del kubeconfig, ca_secret, tls_secret, webhook_configuration, service
-    del quarantine_configmap, lease, host, ops_port, tls_mode, config_file, namespace
-    raise HarborCacheError("the controller is being built: only its options are there yet")
+    import asyncio
+
+    from webhook.controller import Options, run_controller
+    from webhook.controller.certificates import Names
+    from webhook.logs import setup_logging
+
+    options = Options(
+        config=config_file,
+        kubeconfig=kubeconfig,
+        names=Names(
+            namespace=namespace or _own_namespace(),
+            ca_secret=ca_secret,
+            tls_secret=tls_secret,
+            webhook_configuration=webhook_configuration,
+            service=service,
+        ),
+        quarantine_configmap=quarantine_configmap,
+        lease=lease,
+        host=host,
+        ops_port=ops_port,
+        self_managed=tls_mode == "self-managed",
+        lifetimes=_lifetimes(ca_lifetime, certificate_lifetime),
+    )
+    setup_logging()
+    try:
+        asyncio.run(run_controller(options))
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        raise SystemExit(2) from error
+    except OSError as error:
+        click.echo(f"can't listen on {host}:{ops_port}: {error.strerror or error}", err=True)
+        raise SystemExit(1) from error
+
+
+def _lifetimes(authority: str, serving: str) -> "Lifetimes":
+    from certs.rotation import Lifetimes
+    from webhook.config.base import parse_duration
+
+    try:
+        lifetime = timedelta(seconds=parse_duration(serving))
+        return Lifetimes(
+            authority=timedelta(seconds=parse_duration(authority)),
+            serving=lifetime,
+            settling=min(_SETTLING, lifetime / 10),
+        )
+    except ValueError as error:
+        raise click.UsageError(f"--ca-lifetime, --certificate-lifetime: {error}") from error
 
 
 def _own_namespace() -> str:

@@ -14,7 +14,7 @@ from webhook.pod import Place
 from webhook.recovery.pod import WaitingContainer, WatchedPod
 from webhook.reference import Reference
 from webhook.rewrite import Rewrite, rewrite_by_rules
-from webhook.rules import Rules
+from webhook.rules import Rule, Rules
 
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Restore",
     "original_of",
     "plan_restores",
+    "project_of",
     "recovery_rules",
 ]
 
@@ -200,17 +201,32 @@ def original_of(image: str, rules: Rules) -> str:
 
     Only good enough to be told to people: several names may lead to one image at Harbor.
     """
+    found = _at_harbor(image, rules)
+    if found is None:
+        return ""
+    reference, rule = found
+    path = reference.path.removeprefix(f"{rule.project}/")
+    return str(Reference(rule.host, path, reference.tag, reference.digest))
+
+
+def project_of(image: str, rules: Rules) -> str:
+    """
+    Return the project that an *image* at Harbor is in; empty if it is in none of ours.
+    """
+    found = _at_harbor(image, rules)
+    return found[1].project if found else ""
+
+
+def _at_harbor(image: str, rules: Rules) -> tuple[Reference, Rule] | None:
     try:
         reference = Reference.parse(image)
     except InvalidReferenceError:
-        return ""
-    if not rules.leads_to_harbor(reference):
-        return ""
-    for rule in rules.rules:
-        if reference.path.startswith(f"{rule.project}/"):
-            path = reference.path.removeprefix(f"{rule.project}/")
-            return str(Reference(rule.host, path, reference.tag, reference.digest))
-    return ""
+        return None
+    if rules.leads_to_harbor(reference):
+        for rule in rules.rules:
+            if reference.path.startswith(f"{rule.project}/"):
+                return reference, rule
+    return None
 
 
 def _cause(

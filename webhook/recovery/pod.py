@@ -103,10 +103,12 @@ class StartedContainer:
     A container whose image was on the node: pulled, or there already.
 
     Attributes:
+        name: its name.
         image: its image.
         always_pulled: its image was certainly asked for at the registry.
     """
 
+    name: str
     image: str
     always_pulled: bool
 
@@ -230,7 +232,7 @@ def _started(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[Sta
             state = found[1].get("state") or {}
             if "running" in state or "terminated" in state:
                 always = container.get("imagePullPolicy") == "Always"
-                yield StartedContainer(container.get("image") or "", always)
+                yield StartedContainer(container["name"], container.get("image") or "", always)
 
 
 def _lists(
