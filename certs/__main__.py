@@ -3,6 +3,8 @@ The command line: ``python -m certs``, and ``harbor-cache certs``.
 """
 
 import datetime as dt
+import json
+import sys
 
 from ipaddress import ip_address
 from pathlib import Path
@@ -11,6 +13,7 @@ import click
 
 from certs.authority import service_names
 from certs.bundle import CertificateError, fingerprint, names_of
+from certs.inspection import collect, judge
 from certs.issue import issue_into
 
 
@@ -95,6 +98,46 @@ def issue(
         f"{directory}/tls.crt  for {', '.join(names_of(certificate))}\n"
         f"  until {certificate.not_valid_after_utc:%Y-%m-%d}, SHA-256 {fingerprint(certificate)}"
     )
+
+
+@main.command()
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@click.option(
+    "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True
+)
+def inspect(targets: tuple[str, ...], output: str) -> None:
+    """
+    Show what certificates are served or stored, who signed them, and until when they last.
+
+    TARGET is HOST:PORT (what is served there), a directory or a file with PEM, or - or a file
+    with what kubectl get -o yaml or -o json prints of Secrets and webhook configurations.  With
+    several, each serving certificate is held against the authorities found in all of them.
+
+    \b
+    harbor-cache certs inspect localhost:10250 ca.crt
+    kubectl get secret,mutatingwebhookconfiguration -n harbor-cache -o yaml |
+      harbor-cache certs inspect -
+
+    Exit code 1: something has expired, is damaged, does not match its key, or is signed by none
+    of the authorities given.  Keys are never shown.
+    """  # noqa: D301 - click's mark for lines that stay as they are.
+    try:
+        materials = [material for target in targets for material in collect(target)]
+    except CertificateError as error:
+        raise click.ClickException(str(error)) from None
+    findings = judge(materials, dt.datetime.now(dt.UTC))
+    for finding in findings:
+        if output == "json":
+            shown = {"place": finding.place, **finding.facts, "problems": finding.problems}
+            click.echo(json.dumps(shown))
+            continue
+        click.echo(finding.place)
+        for name, value in finding.facts.items():
+            click.echo(f"  {name:<10} {value}")
+        for problem in finding.problems:
+            click.echo(f"  {'PROBLEM':<10} {problem}")
+    if any(finding.problems for finding in findings):
+        sys.exit(1)
 
 
 if __name__ == "__main__":
