@@ -1,0 +1,30 @@
+"""
+The survey of a cluster: what would be rewritten, what would not, and why.
+"""
+
+from webhook.audit.model import (
+    UNPARSED,
+    ClusterImage,
+    Counts,
+    NamespaceReport,
+    PreflightResult,
+    ProbeResult,
+    RegistryReport,
+    Survey,
+    Unseen,
+    WorkloadReport,
+)
+
+
+__all__ = [
+    "UNPARSED",
+    "ClusterImage",
+    "Counts",
+    "NamespaceReport",
+    "PreflightResult",
+    "ProbeResult",
+    "RegistryReport",
+    "Survey",
+    "Unseen",
+    "WorkloadReport",
+]
