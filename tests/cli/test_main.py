@@ -28,7 +28,7 @@ def test_trouble_is_plain_words_and_an_exit_code(error, code, message, monkeypat
     assert (code, message, "") == (result.exit_code, result.stderr, result.stdout)
 
 
-@pytest.mark.parametrize("name", ["explain", "rewrite"])
+@pytest.mark.parametrize("name", ["audit", "explain", "rewrite"])
 def test_every_command_has_help(name):
     """--help of each command works and says something."""
     result = CliRunner().invoke(cli.main, [name, "--help"])

@@ -13,7 +13,7 @@ from webhook.audit.model import Survey, Unseen
 from webhook.audit.selectors import Installation, find_installation
 from webhook.audit.tally import TEMPLATES, Tally
 from webhook.errors import ClusterError
-from webhook.kube import Cluster
+from webhook.kube import Kube
 
 
 __all__ = ["Progress", "survey"]
@@ -42,7 +42,7 @@ _Add = Callable[[Mapping[str, Any]], None]
 
 
 async def survey(
-    cluster: Cluster,
+    cluster: Kube,
     name: str,
     policy: Policy,
     namespaces: Sequence[str] = (),
@@ -76,7 +76,7 @@ class _Listing:
     One pass over a cluster, and what it could not see.
     """
 
-    def __init__(self, cluster: Cluster, progress: Progress) -> None:
+    def __init__(self, cluster: Kube, progress: Progress) -> None:
         self.unseen: list[Unseen] = []
         self._cluster = cluster
         self._progress = progress
@@ -158,7 +158,7 @@ class _Listing:
         for attempt in (1, 2):
             try:
                 async for page in self._cluster.pages(path):
-                    for item in page.items:
+                    for item in page:
                         uid = str(item["metadata"].get("uid", ""))
                         if uid not in seen:
                             seen.add(uid)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from webhook.admission import Policy
 from webhook.audit.model import PreflightResult, Survey
 from webhook.errors import ClusterError
-from webhook.kube import Cluster
+from webhook.kube import Kube
 from webhook.pod import MODE_LABEL
 from webhook.rewrite import Rewrite, rewrite_by_rules
 
@@ -27,7 +27,7 @@ _POLICY: Final = re.compile(
 )
 
 
-async def preflight(cluster: Cluster, survey: Survey, policy: Policy) -> list[PreflightResult]:
+async def preflight(cluster: Kube, survey: Survey, policy: Policy) -> list[PreflightResult]:
     """
     Try one rewritten image per opted-in namespace and proxy project.
     """
@@ -66,7 +66,7 @@ def _candidates(survey: Survey, policy: Policy) -> Iterator[tuple[str, Rewrite, 
 
 
 async def _attempt(
-    cluster: Cluster, namespace: str, original: str, rewritten: str
+    cluster: Kube, namespace: str, original: str, rewritten: str
 ) -> PreflightResult:
     refusal = await _refusal(cluster, namespace, rewritten)
     if not refusal:
@@ -78,13 +78,16 @@ async def _attempt(
     return PreflightResult(namespace, rewritten, outcome, policy, refusal)
 
 
-async def _refusal(cluster: Cluster, namespace: str, image: str) -> str:
+async def _refusal(cluster: Kube, namespace: str, image: str) -> str:
     """
     Return the API server's words against a Pod with *image*, or an empty string.
     """
     path = f"/api/v1/namespaces/{namespace}/pods"
     try:
-        await cluster.create(path, _pod(namespace, image), dryRun="All")
+        answer = await cluster.request(
+            "POST", path, _pod(namespace, image), query={"dryRun": "All"}
+        )
+        answer.expect()
     except ClusterError as error:
         return str(error) or "refused without a word"
     return ""

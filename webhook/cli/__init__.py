@@ -22,6 +22,7 @@ _COMMANDS: Final = {
     "explain": "Say why an image is rewritten or not.",
     "certs": "Make certificates for development, and see what is served.",
     "harbor": "Set Harbor up from the config, and prove that it serves.",
+    "audit": "Survey a cluster: what would be rewritten, and why.",
     "rewrite": "Rewrite the images in manifests, and nothing else in them.",
     "render": "Write out what goes on the VM and on the nodes.",
 }

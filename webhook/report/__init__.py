@@ -1,0 +1,3 @@
+"""
+A survey, shown: as a table, as JSON, as CSV, or as one page of HTML.
+"""
