@@ -45,7 +45,6 @@ class Balancer:
         self.port = 0
         self._period = period
         self._turn = 0
-        self._draining: set[Backend] = set()
         self._server: asyncio.Server | None = None
         self._prober: asyncio.Task[None] | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -70,15 +69,6 @@ class Balancer:
         while len(self.ready) < len(self.backends):
             await asyncio.sleep(self._period)
 
-    def drain(self, backend: Backend) -> None:
-        """
-        Take a backend out at once, as a Service does when its Pod is deleted.
-
-        It comes back when it has said "not ready" and then "ready" again.
-        """
-        self.ready.discard(backend)
-        self._draining.add(backend)
-
     async def _probe(self) -> None:
         timeout = aiohttp.ClientTimeout(total=1)
         async with aiohttp.ClientSession(timeout=timeout) as session:
@@ -92,11 +82,7 @@ class Balancer:
                 ready = response.status == 200
         except (aiohttp.ClientError, TimeoutError):
             ready = False
-        if not ready:
-            self._draining.discard(backend)
-            self.ready.discard(backend)
-        elif backend not in self._draining:
-            self.ready.add(backend)
+        (self.ready.add if ready else self.ready.discard)(backend)
 
     def _choose(self) -> Backend | None:
         ready = [each for each in self.backends if each in self.ready]

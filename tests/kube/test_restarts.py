@@ -1,0 +1,92 @@
+"""
+Replicas that come and go: no Pod is refused, and none is missed.
+"""
+
+import asyncio
+import time
+
+import pytest
+import trustme
+
+from tests.kube.balancer import Backend, Balancer
+from tests.kube.registration import registered, webhook_configuration
+from tests.kube.webhook import WebhookProcess, configuration
+from webhook.standin import HarborStandIn, ThreadedStandIn
+
+
+pytestmark = [pytest.mark.kube, pytest.mark.slow]
+
+_RESTARTS = 20
+_CREATORS = 4
+
+
+async def test_rolling_restarts_miss_no_pod(client, make_namespace, tmp_path):
+    """
+    While two replicas are stopped by SIGTERM and started 20 times in turn, every Pod is rewritten.
+    """
+    namespace, authority = await make_namespace("enforce"), trustme.CA()
+    accepted = refused = missed = 0
+    longest = 0.0
+    done = asyncio.Event()
+
+    async def create(creator):
+        nonlocal accepted, refused, missed, longest
+        number = 0
+        while not done.is_set():
+            number += 1
+            pod = {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": f"pod-{creator}-{number}", "namespace": namespace},
+                "spec": {"containers": [{"name": "web", "image": "nginx:1"}]},
+            }
+            started = time.monotonic()
+            answer = await client.create(pod)
+            longest = max(longest, time.monotonic() - started)
+            accepted += answer.ok
+            refused += not answer.ok
+            missed += answer.ok and answer.body["spec"]["containers"][0]["image"] == "nginx:1"
+
+    with ThreadedStandIn(HarborStandIn()) as harbor:
+        replicas = [
+            WebhookProcess(
+                tmp_path / f"replica-{index}",
+                configuration(harbor.url),
+                authority,
+                drain_seconds=1.0,
+            )
+            for index in range(2)
+        ]
+        backends = [Backend(each.port, f"{each.ops_url}/readyz") for each in replicas]
+        try:
+            await asyncio.gather(*(asyncio.to_thread(each.start) for each in replicas))
+            async with Balancer(backends) as balancer:
+                await balancer.all_ready()
+                url = f"https://127.0.0.1:{balancer.port}"
+                ca_bundle = replicas[0].ca_bundle
+                async with registered(client, webhook_configuration(url, ca_bundle)):
+                    started = time.monotonic()
+                    creators = [asyncio.create_task(create(each)) for each in range(_CREATORS)]
+                    codes = []
+                    for restart in range(_RESTARTS):
+                        replica = replicas[restart % 2]
+                        codes.append(await asyncio.to_thread(replica.stop))
+                        await asyncio.to_thread(replica.start)
+                        await balancer.all_ready()
+                    done.set()
+                    await asyncio.gather(*creators)
+                    seconds = time.monotonic() - started
+                failed = balancer.failed
+        finally:
+            for each in replicas:
+                await asyncio.to_thread(each.stop)
+    print(
+        f"{_RESTARTS} restarts in {seconds:.0f} s: {accepted} Pods accepted, {refused} refused,"
+        f" {missed} not rewritten; longest creation {longest * 1000:.0f} ms"
+    )
+
+    assert codes == [0] * _RESTARTS
+    assert refused == 0
+    assert missed == 0
+    assert failed == 0
+    assert accepted > 10 * _RESTARTS
