@@ -17,7 +17,7 @@ from webhook.standin import HarborStandIn, ThreadedStandIn
 pytestmark = [pytest.mark.kube, pytest.mark.slow]
 
 _RESTARTS = 20
-_CREATORS = 4
+_CREATORS = 2
 
 
 async def test_rolling_restarts_miss_no_pod(client, make_namespace, tmp_path):
