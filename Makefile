@@ -50,6 +50,10 @@ unit: setup ## Run the quick tests only
 reference-oracle: setup ## Compare a million references with the library that the kubelet uses
 	@REFERENCES=1000000 $(RUN) pytest -q -s -k many_references tests/test_reference.py
 
+.PHONY: fuzz
+fuzz: setup ## Send a hundred thousand damaged reviews; every patch must apply
+	@REVIEWS=100000 $(RUN) pytest -q -s tests/fuzz
+
 .PHONY: lint
 lint: setup ## Check style, types and the direction of imports
 	@$(RUN) ruff check
