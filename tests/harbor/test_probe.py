@@ -19,7 +19,7 @@ from webhook.standin import Fault, HarborStandIn, Robot, UpstreamState
 
 
 QUAY = "proxy.quay.io"
-FAST = {"interval": "50ms", "timeout": "1s", "maxAge": "15s", "canaryInterval": "10s"}
+FAST = {"interval": "50ms", "timeout": "1s", "maxAge": "5s", "canaryInterval": "10s"}
 
 
 def config(url, probe=FAST, registries=None, **harbor):
