@@ -12,6 +12,7 @@ What can go wrong, as one tree.
   - `RecoveryError`: a Pod can't be put back to its original image as planned.
   - `ClusterError`: the API server did not do what was asked, or can't be reached.
   - `RenderError`: files can't be written out.
+  - `SmokeError`: a cluster does not rewrite images as the config says it should.
   - `CertificateError`: a certificate or key can't be used.
 
 Nothing in this tree ever reaches an API server as a refusal.
@@ -82,6 +83,12 @@ class ClusterError(HarborCacheError):
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
         self.status = status
+
+
+class SmokeError(HarborCacheError):
+    """
+    Images of a Pod do not become in a cluster what the config says; the message says why.
+    """
 
 
 class ManifestError(HarborCacheError):

@@ -530,7 +530,7 @@ def test_monitoring_files_are_passed_on_unchanged():
     assert monitor["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
 
 
-@pytest.mark.parametrize("command", ["controller"])
+@pytest.mark.parametrize("command", ["serve", "controller", "smoke"])
 def test_the_processes_understand_their_arguments(objects, command):
     """
     Every option that the chart passes is one that the command has.

@@ -23,6 +23,7 @@ _COMMANDS: Final = {
     "certs": "Make certificates for development, and see what is served.",
     "harbor": "Set Harbor up from the config, and prove that it serves.",
     "audit": "Survey a cluster: what would be rewritten, and why.",
+    "smoke": "Prove in a cluster that images are rewritten (what `helm test` runs).",
     "rewrite": "Rewrite the images in manifests, and nothing else in them.",
     "render": "Write out what goes on the VM and on the nodes.",
 }

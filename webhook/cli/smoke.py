@@ -1,0 +1,71 @@
+"""
+`harbor-cache smoke`: prove in a cluster that images are rewritten.
+"""
+
+import asyncio
+
+from pathlib import Path
+
+import click
+
+
+@click.command(short_help="Prove in a cluster that images are rewritten.")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    metavar="FILE",
+    help="The config file, the same as the webhook's.",
+)
+@click.option(
+    "--namespace",
+    required=True,
+    metavar="NAME",
+    help="A namespace with the label harbor-cache.io/mode=enforce.",
+)
+@click.option(
+    "--kubeconfig",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="How to reach the API server from outside a cluster.  [default: the Pod's own account]",
+)
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the webhook may take to start.",
+)
+def smoke(*, config_file: Path, namespace: str, kubeconfig: Path | None, patience: float) -> None:
+    """
+    Prove in a cluster that images are rewritten; `helm test` runs this.
+
+    Asks the API server what it would make of a Pod with one image per configured registry.  That
+    is a dry run: nothing is created, nothing is pulled.
+
+    Exits with 1 if an image is not rewritten, and says whether Harbor is the reason.
+    """
+    import structlog
+
+    from webhook.config import load_config
+    from webhook.kube import connect
+    from webhook.smoke import prove
+    from webhook.text import printable
+
+    # What the probes log is said once, in the error.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(60))
+    config = load_config(config_file)
+
+    async def run() -> dict[str, str]:
+        async with connect(kubeconfig) as kube:
+            return await prove(kube, config, namespace, patience)
+
+    for image, became in asyncio.run(run()).items():
+        click.echo(f"{printable(image)} -> {printable(became)}")
+    if config.paused or config.mode == "audit":
+        why = "paused: true" if config.paused else "mode: audit"
+        click.echo(f"Nothing is rewritten, as the config says ({why}).")
+    else:
+        click.echo("Images are rewritten.")
