@@ -54,6 +54,10 @@ reference-oracle: setup ## Compare a million references with the library that th
 fuzz: setup ## Send a hundred thousand damaged reviews; every patch must apply
 	@REVIEWS=100000 $(RUN) pytest -q -s tests/fuzz
 
+.PHONY: bench
+bench: setup cluster-binaries ## Measure throughput, latency, memory and growth; tables and build/benchmarks.json
+	@$(RUN) python -m benchmarks $(if $(DOCS),--docs)
+
 .PHONY: lint
 lint: setup ## Check style, types and the direction of imports
 	@$(RUN) ruff check

@@ -218,7 +218,13 @@ async def _review(request: web.Request, mode: Mode) -> web.StreamResponse:
         raise web.HTTPRequestEntityTooLarge(
             MAX_BODY_BYTES, size, text=f"a review has at most {MAX_BODY_BYTES} bytes"
         )
+    body = b""
     try:
+        if (
+            request.content.is_eof()
+        ):  # All of it is there, as with most reviews: nothing to wait for.
+            body = await request.read()
+            return _answer(service, body, mode)
         async with asyncio.timeout(READ_SECONDS) as deadline, service.budget(size).hold(size):
             body = await request.read()
             deadline.reschedule(None)
@@ -251,10 +257,10 @@ def _count(
     metrics: WebhookMetrics, request: Request, admission: Admission, seconds: float
 ) -> None:
     operation = request.operation if request.operation in ("CREATE", "UPDATE") else "other"
-    metrics.reviews.labels(admission.mode, operation, admission.outcome).inc()
-    metrics.review_duration.labels(admission.mode).observe(seconds)
+    metrics.reviews_of(admission.mode, operation, admission.outcome).inc()
+    metrics.review_duration_of(admission.mode).observe(seconds)
     for image in admission.images:
-        metrics.images.labels(image.registry, image.outcome, image.reason).inc()
+        metrics.images_of(image.registry, image.outcome, image.reason).inc()
 
 
 def _describe(request: Request, admission: Admission) -> dict[str, Any]:

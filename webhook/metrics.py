@@ -5,6 +5,7 @@ Each process makes one `Metrics`, with a registry of its own, so that tests can 
 hold configured names and fixed words only, never anything that comes from a Pod.
 """
 
+from functools import cache
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -98,6 +99,10 @@ class WebhookMetrics:
             "Images that are left alone since Harbor could not serve them.",
             registry=self.registry,
         )
+        # What every review asks for: `labels` takes a lock and builds a key each time.
+        self.reviews_of = cache(self.reviews.labels)
+        self.images_of = cache(self.images.labels)
+        self.review_duration_of = cache(self.review_duration.labels)
 
 
 class ControllerMetrics:

@@ -4,6 +4,7 @@ The decision about one image: rewritten, or kept for a named reason.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from webhook.availability import Availability, State
@@ -83,6 +84,12 @@ def rewrite_by_rules(image: str, rules: Rules) -> Rewrite | Keep:
     """
     if len(image) > MAX_IMAGE_BYTES:  # Bytes: whatever is not ASCII is no reference anyway.
         return Keep(Reason.TOO_LONG)
+    return _rewrite_by_rules(image, rules)
+
+
+# A cluster's Pods name the same images again and again.
+@lru_cache(maxsize=1024)
+def _rewrite_by_rules(image: str, rules: Rules) -> Rewrite | Keep:
     try:
         reference = Reference.parse(image)
     except InvalidReferenceError:
@@ -119,6 +126,6 @@ def decide(image: str, rules: Rules, availability: Availability) -> Rewrite | Ke
         return Keep(Reason.UPSTREAM_UNAVAILABLE, rule)
     if state not in (State.AVAILABLE, State.CACHE_ONLY):
         return Keep(Reason.PROJECT_UNAVAILABLE, rule)
-    if str(decision.original) in availability.quarantined:
+    if availability.quarantined and str(decision.original) in availability.quarantined:
         return Keep(Reason.QUARANTINED, rule)
     return decision

@@ -54,10 +54,10 @@ def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join(translate(pattern) for pattern in patterns) or "(?!)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rules:
     """
-    All rules, and the Harbor that they lead to.
+    All rules, and the Harbor that they lead to; equal to nothing but itself, so cheap as a key.
 
     Attributes:
         harbor_host: host[:port] of Harbor, as it stands in rewritten references.

@@ -1,0 +1,128 @@
+"""
+Results as tables in Markdown.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+
+__all__ = ["into_docs", "tables"]
+
+_BEGIN: Final = "<!-- Made by `make bench`. -->"
+_END: Final = "<!-- End of what `make bench` makes. -->"
+
+
+def tables(results: dict[str, Any]) -> str:
+    """
+    Return all tables.
+    """
+    parts = [
+        _machine(results),
+        "## Against the bare stack",
+        _throughput(results),
+        "## At a fixed rate (open loop, 500 typical reviews a second)",
+        _table(
+            ("", "p50 ms", "p99 ms", "p99.9 ms", "longest ms", "errors"),
+            (
+                (name, *_ms(run, "p50", "p99", "p999", "longest"), str(run["errors"]))
+                for name, run in results["open loop"].items()
+            ),
+        ),
+        "## Through a real API server (typical Pod, dry run, one at a time)",
+        _creations(results["creations"]),
+        "## Memory and start",
+        _memory(results),
+        "## Growth (decision alone, one process)",
+        *(_growth(what, rows) for what, rows in results["growth"].items()),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def into_docs(path: Path, text: str) -> None:
+    """
+    Put *text* between the markers of the page at *path*.
+    """
+    page = path.read_text(encoding="utf-8")
+    head, _, rest = page.partition(_BEGIN)
+    _, _, tail = rest.partition(_END)
+    path.write_text(f"{head}{_BEGIN}\n\n{text}\n{_END}{tail}", encoding="utf-8")
+
+
+def _machine(results: dict[str, Any]) -> str:
+    facts = "; ".join(f"{key}: {value}" for key, value in results["machine"].items())
+    return f"Measured on {results['date']} with {results['tool']}. {facts}."
+
+
+def _throughput(results: dict[str, Any]) -> str:
+    rows = []
+    for body, runs in results["throughput"].items():
+        for name in ("harbor-cache", "bare aiohttp"):
+            run = runs[name]
+            share = f"{runs['ratio']['rate']:.0%}" if name == "harbor-cache" else ""
+            rows.append(
+                (
+                    f"{body} ({results['bytes'][body]:,} bytes)",
+                    name,
+                    f"{run['rate']:,.0f}",
+                    share,
+                    *_ms(run, "p50", "p99", "p999"),
+                    f"{run['cpu']:.2f}",
+                    str(run["errors"]),
+                )
+            )
+    return _table(
+        (
+            *("review", "server", "reviews/s", "of bare", "p50 ms", "p99 ms", "p99.9 ms"),
+            *("CPU s per 1,000", "errors"),
+        ),
+        rows,
+    )
+
+
+def _creations(runs: dict[str, dict[str, float]]) -> str:
+    plain = runs["no webhook"]["p50"]
+    return _table(
+        ("", "p50 ms", "added p50 ms", "p99 ms", "p99.9 ms", "images rewritten (of 3)"),
+        (
+            (
+                name,
+                f"{run['p50']:.2f}",
+                f"{run['p50'] - plain:.2f}",
+                *_ms(run, "p99", "p999"),
+                f"{run['rewritten']:g}",
+            )
+            for name, run in runs.items()
+        ),
+    )
+
+
+def _memory(results: dict[str, Any]) -> str:
+    used = results["memory"]
+    return _table(
+        ("start to ready", "memory at start", f"after {used['reviews']:,} reviews", "peak"),
+        [
+            (
+                f"{results['ready']:.2f} s",
+                f"{used['at start']:.1f} MiB",
+                f"{used['now']:.1f} MiB",
+                f"{used['peak']:.1f} MiB",
+            )
+        ],
+    )
+
+
+def _growth(what: str, rows: list[dict[str, float]]) -> str:
+    return _table(
+        (what, "µs per review", "µs per image"),
+        ((f"{row['size']:,}", f"{row['review']:.0f}", f"{row['image']:.1f}") for row in rows),
+    )
+
+
+def _ms(run: dict[str, float], *names: str) -> tuple[str, ...]:
+    return tuple(f"{run[name]:.2f}" for name in names)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
