@@ -9,12 +9,18 @@ import pytest
 from tests.kube.client import ApiClient
 from tests.kube.namespaces import namespaces
 from tests.node.requirements import missing
-from tests.node.site import Site
+from tests.node.site import PROGRAMS, Site
+from webhook.demo.cluster import ClusterError, find_binaries
 
 
 @pytest.fixture(scope="session")
 def _equipped():
-    if lacks := missing():
+    lacks = missing()
+    try:
+        find_binaries(PROGRAMS)
+    except ClusterError:
+        lacks.append("The programs of a node are not built: `make node-test` builds them.")
+    if lacks:
         pytest.fail("\n".join(lacks), pytrace=False)
 
 

@@ -25,9 +25,9 @@ from webhook.demo.cluster import CONTROL_PLANE, Cluster, find_binaries
 from webhook.standin import Fault, HarborStandIn, ThreadedStandIn
 
 
-__all__ = ["Breakage", "Site"]
+__all__ = ["PROGRAMS", "PROJECT", "Breakage", "Site"]
 
-_PROGRAMS: Final = (*CONTROL_PLANE, "kube-controller-manager", "kube-scheduler", "kubelet")
+PROGRAMS: Final = (*CONTROL_PLANE, "kube-controller-manager", "kube-scheduler", "kubelet")
 PROJECT: Final = "proxy.docker.io"
 
 
@@ -91,7 +91,7 @@ class Site:
         self.cluster = enter(
             Cluster(
                 self.directory / "cluster",
-                binaries=find_binaries(_PROGRAMS),
+                binaries=find_binaries(PROGRAMS),
                 users=self._users,
                 audit=True,
                 service_accounts=True,
