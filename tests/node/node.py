@@ -10,6 +10,7 @@ import contextlib
 import ipaddress
 import json
 import random
+import secrets
 import subprocess
 import time
 import urllib.error
@@ -68,8 +69,8 @@ class Node:
         self.name = name
         self._registries = registries
         self._socket = directory / "containerd.sock"
-        self._unit = f"hcw-{directory.name[-8:]}"
-        self._bridge = f"hcw{random.randrange(16**6):06x}"
+        # The names of its cgroup and of its network device, which the whole machine shares.
+        self.unit = self.bridge = f"hcw{secrets.token_hex(4)}"
         self._sysctls: dict[str, str] = {}
         self._kubeconfig = cluster.kubeconfig()
         self._namespace = self._program(
@@ -151,7 +152,7 @@ class Node:
                     # nsenter ends by itself, once it has taken leave of its child.
                     _wait(f"{program.name} to end", lambda p=program: not p.running, within=10)
                     program.stop()
-        subprocess.run(["ip", "link", "delete", self._bridge], capture_output=True, check=False)
+        subprocess.run(["ip", "link", "delete", self.bridge], capture_output=True, check=False)
         for name, value in self._sysctls.items():
             if _sysctl(name).read_text() != value:
                 _sysctl(name).write_text(value)
@@ -232,8 +233,8 @@ class Node:
         Return our cgroup in every hierarchy: one of version 2, or many of version 1.
         """
         if (_CGROUPS / "cgroup.controllers").exists():
-            return [_CGROUPS / self._unit]
-        return [each / self._unit for each in _CGROUPS.iterdir() if each.is_dir()]
+            return [_CGROUPS / self.unit]
+        return [each / self.unit for each in _CGROUPS.iterdir() if each.is_dir()]
 
     def _make_cgroups(self) -> None:
         for directory in self._cgroup_directories():
@@ -272,7 +273,7 @@ class Node:
         ranges = [[{"subnet": str(subnet)}]]
         plugin = {
             "type": "bridge",
-            "bridge": self._bridge,
+            "bridge": self.bridge,
             "isGateway": True,
             "ipam": {
                 "type": "host-local",
@@ -280,7 +281,7 @@ class Node:
                 "dataDir": str(self.directory / "addresses"),
             },
         }
-        network = {"cniVersion": "0.4.0", "name": self._bridge, "plugins": [plugin]}
+        network = {"cniVersion": "0.4.0", "name": self.bridge, "plugins": [plugin]}
         (self.directory / "network").mkdir(exist_ok=True)
         (self.directory / "network" / "10-node.conflist").write_text(json.dumps(network))
 
@@ -295,7 +296,7 @@ class Node:
             "authorization": {"mode": "AlwaysAllow"},
             "containerRuntimeEndpoint": f"unix://{self._socket}",
             "cgroupDriver": "cgroupfs",
-            "cgroupRoot": f"/{self._unit}",
+            "cgroupRoot": f"/{self.unit}",
             "failCgroupV1": False,
             "failSwapOn": False,
             "enforceNodeAllocatable": [],

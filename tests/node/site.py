@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from enum import Enum
 from pathlib import Path
@@ -99,7 +100,9 @@ class Site:
         )
         registries = {"docker.io": self.upstream.url, self.harbor_host: self.harbor.url}
         self.node = enter(Node(self.cluster, self.directory / "node", registries))
-        asyncio.run(self._register())
+        # In a thread: a test that starts a site has an event loop of its own.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(lambda: asyncio.run(self._register())).result()
 
     async def _register(self) -> None:
         async with ApiClient(self.cluster) as client:
