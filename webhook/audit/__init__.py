@@ -3,6 +3,7 @@ The survey of a cluster: what would be rewritten, what would not, and why.
 """
 
 from webhook.audit.model import (
+    HARBOR,
     UNPARSED,
     ClusterImage,
     Counts,
@@ -17,6 +18,7 @@ from webhook.audit.model import (
 
 
 __all__ = [
+    "HARBOR",
     "UNPARSED",
     "ClusterImage",
     "Counts",

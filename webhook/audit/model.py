@@ -10,7 +10,9 @@ from webhook.rewrite import Reason
 
 
 __all__ = [
+    "HARBOR",
     "RATE_LIMITED",
+    "UNPARSED",
     "ClusterImage",
     "Counts",
     "NamespaceReport",
@@ -25,6 +27,11 @@ __all__ = [
 RATE_LIMITED: Final = frozenset({"docker.io"})
 """
 Registries known for limiting the number of pulls per address.
+"""
+
+HARBOR: Final = "Harbor"
+"""
+Harbor as a whole, among the names of projects that were probed.
 """
 
 UNPARSED: Final = "(no registry)"

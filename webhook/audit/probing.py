@@ -1,24 +1,25 @@
 """
-One look at Harbor, for commands that end.
+A short look at Harbor, for commands that end.
 """
 
-from webhook.audit.model import ProbeResult
+from webhook.audit.model import HARBOR, ProbeResult
 from webhook.availability import Availability
 from webhook.config import Config
 from webhook.harbor.probe import Monitor
 
 
-__all__ = ["probe_once"]
+__all__ = ["probe_briefly"]
 
 
-async def probe_once(config: Config) -> tuple[Availability, list[ProbeResult]]:
+async def probe_briefly(config: Config) -> tuple[Availability, list[ProbeResult]]:
     """
-    Look at Harbor and its projects once, and return what is known of them then.
+    Look at Harbor and its projects until it is clear how they are.
     """
     monitor = Monitor(config)
-    await monitor.round()
+    for _ in range(config.probe.failure_threshold):
+        await monitor.round()
     view, status = monitor.view(), monitor.status()
-    results = [_result("Harbor", status.get("harbor"), str(view.harbor))]
+    results = [_result(HARBOR, status.get("harbor"), str(view.harbor))]
     projects = status.get("projects")
     for registry in config.registries:
         known = projects.get(registry.project) if isinstance(projects, dict) else None

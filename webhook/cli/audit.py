@@ -115,7 +115,7 @@ async def _survey(
     from webhook.admission import Policy
     from webhook.audit.listing import survey as list_cluster
     from webhook.audit.preflight import preflight as try_images
-    from webhook.audit.probing import probe_once
+    from webhook.audit.probing import probe_briefly
     from webhook.kube import connect
 
     policy = Policy.from_config(config)
@@ -126,7 +126,7 @@ async def _survey(
             survey.preflight = await try_images(kube, survey, policy)
     if probe:
         progress("Harbor's projects", 0)
-        _, survey.probes = await probe_once(config)
+        _, survey.probes = await probe_briefly(config)
     return survey
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from webhook.audit import RegistryReport, Survey
+from webhook.audit import HARBOR, RegistryReport, Survey
 from webhook.text import printable
 
 
@@ -46,6 +46,8 @@ def _steps(survey: Survey) -> Iterator[Step]:
             "Run the audit as a user that may list these.",
         )
     bad = [probe for probe in survey.probes or () if probe.state != "available"]
+    # Where Harbor as a whole can't serve, its projects can't either.
+    bad = [probe for probe in bad if probe.name == HARBOR] or bad
     if bad:
         yield Step(
             "Make Harbor serve",

@@ -7,8 +7,12 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 
+from webhook.admission import Policy
+from webhook.audit.tally import TEMPLATES, Tally
+from webhook.config import default_config
 
-__all__ = ["Fleet", "fill"]
+
+__all__ = ["HOSTILE", "Fleet", "fill", "surveyed"]
 
 HARBOR = "harbor-cache.example.com"
 IMAGES = (
@@ -142,3 +146,45 @@ def _object(version, kind, name, namespace, spec):
 
 def _owner(version, kind, name):
     return {"apiVersion": version, "kind": kind, "name": name, "uid": "1", "controller": True}
+
+
+class Recorder:
+    """
+    Takes what `fill` makes in place of an API server, and feeds it to a tally.
+    """
+
+    def __init__(self, tally):
+        self._tally = tally
+        self._things = []
+
+    async def create(self, thing):
+        self._things.append(thing)
+        return self
+
+    def expect(self):
+        return {}
+
+    def feed(self):
+        by_kind = {}
+        for thing in self._things:
+            by_kind.setdefault(thing["kind"], []).append(thing)
+        for thing in by_kind.pop("Namespace"):
+            self._tally.add_namespace(thing)
+        pods = by_kind.pop("Pod")
+        for kind in TEMPLATES:
+            for thing in by_kind.pop(kind, ()):
+                self._tally.add_workload(kind, thing)
+        for pod in pods:
+            self._tally.add_pod(pod)
+
+
+async def surveyed(**options):
+    """
+    Return a fleet, and the survey of it, without an API server.
+    """
+    tally = Tally(Policy.from_config(default_config()))
+    recorder = Recorder(tally)
+    fleet = await fill(recorder, prefix="team", **options)
+    recorder.feed()
+    survey = tally.result(cluster="https://cluster.example", generated="2026-11-24T12:00:00+00:00")
+    return fleet, survey
