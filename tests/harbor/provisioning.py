@@ -31,6 +31,7 @@ def empty_harbor(**options):
     harbor = HarborStandIn(state, **options)
     for url in (*URLS.values(), "https://private.example"):
         harbor.upstreams[url] = SimulatedUpstream()
+    harbor.issuers = {"https://dex.example.com"}
     return harbor
 
 

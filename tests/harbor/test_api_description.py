@@ -17,6 +17,9 @@ from webhook.harbor.probe import Monitor
 from webhook.standin import HarborStandIn
 
 
+# Reading the description alone takes seconds.
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 DESCRIPTION = Path(
     os.environ.get("HARBOR_API_DESCRIPTION", ROOT.parent / "shared" / "harbor" / "swagger.yaml")

@@ -19,7 +19,9 @@ from webhook.standin import Fault, HarborStandIn, Robot, UpstreamState
 
 
 QUAY = "proxy.quay.io"
-FAST = {"interval": "50ms", "timeout": "1s", "maxAge": "5s", "canaryInterval": "10s"}
+FAST = {"interval": "50ms", "timeout": "4s", "maxAge": "20s", "canaryInterval": "10s"}
+# For what ends in a timeout; still long enough for an answer on a busy machine.
+IMPATIENT = FAST | {"timeout": "1s"}
 
 
 def config(url, probe=FAST, registries=None, **harbor):
@@ -93,7 +95,7 @@ async def test_every_fault_ends_in_unavailable(harbor, fault, cause):
     """
     Two rounds with any fault make Harbor and all projects unavailable, with the cause named.
     """
-    monitor = Monitor(config(harbor.url))
+    monitor = Monitor(config(harbor.url, probe=IMPATIENT if cause == "timeout" else FAST))
     await monitor.round()
     await harbor.set_fault(fault)
     await monitor.round()
@@ -211,8 +213,7 @@ async def test_without_redis_harbor_is_slow_but_serves(harbor):
     Redis down makes every answer slow; within the timeout that is no failure.
     """
     harbor.down = {"redis"}
-    slow = FAST | {"timeout": "4s", "maxAge": "10s"}
-    monitor = Monitor(config(harbor.url, probe=slow))
+    monitor = Monitor(config(harbor.url))
     await monitor.round()
 
     assert State.AVAILABLE is monitor.view().harbor
@@ -325,7 +326,7 @@ async def test_a_hung_upstream_shows_in_the_canary_alone(harbor):
     """
     With a hung upstream everything is healthy but the canary, which makes its project unavailable.
     """
-    monitor = Monitor(config(harbor.url, registries=with_canary()))
+    monitor = Monitor(config(harbor.url, probe=IMPATIENT, registries=with_canary()))
     await monitor.round()
     before = monitor.view().project(QUAY)
     harbor.upstream_of(QUAY).state = UpstreamState.HUNG
@@ -368,7 +369,7 @@ async def test_a_project_whose_pulls_fail_is_out_by_its_canary(harbor, fault):
     """
     A page with 200, 404, 500 or a hang in place of the canary's manifest is no success.
     """
-    monitor = Monitor(config(harbor.url, registries=with_canary()))
+    monitor = Monitor(config(harbor.url, probe=IMPATIENT, registries=with_canary()))
     await monitor.round()
     harbor.pull_faults[QUAY] = fault
     monitor._canaries.clear()
@@ -385,7 +386,7 @@ async def test_knowledge_that_is_too_old_is_unknown(harbor):
     clock = Clock()
     monitor = Monitor(config(harbor.url), clock=clock)
     await monitor.round()
-    clock.now += 5.1
+    clock.now += 20.1
     stale, since = monitor.view(), monitor.since(QUAY)
     status = monitor.status()["harbor"]
     await monitor.round()
@@ -426,7 +427,7 @@ async def test_it_runs_until_it_is_cancelled(harbor):
 
     monitor._look_at_harbor = breaks_once
     task = asyncio.create_task(monitor.run())
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         await monitor.first_round.wait()
         first = monitor.status()["harbor"]["cause"]
         while monitor.view().harbor is not State.AVAILABLE:
@@ -443,7 +444,7 @@ async def test_a_round_never_takes_much_longer_than_its_deadline(harbor):
     With everything hung a round ends with its timeout, and the loop stays free meanwhile.
     """
     await harbor.set_fault(Fault.HANG)
-    monitor = Monitor(config(harbor.url))
+    monitor = Monitor(config(harbor.url, probe=IMPATIENT))
     loop = asyncio.get_running_loop()
     started = loop.time()
     ticks = 0
@@ -460,7 +461,7 @@ async def test_a_round_never_takes_much_longer_than_its_deadline(harbor):
     took = loop.time() - started
     print(f"a hung round took {took:.3f} s, the loop ticked {ticks} times meanwhile")
 
-    assert took < 3.0
+    assert took < 4.0
     assert ticks > 5
 
 
@@ -482,8 +483,8 @@ async def test_metrics_say_what_the_view_says(harbor):
     assert 1.0 == registry.get_sample_value("harbor_cache_harbor_available")
     assert 2.0 == registry.get_sample_value("harbor_cache_probe_failures_total", labels)
     assert 3.0 == registry.get_sample_value("harbor_cache_probe_duration_seconds_count")
-    clock.now += 6.0
-    assert 6.0 == registry.get_sample_value("harbor_cache_snapshot_age_seconds")
+    clock.now += 21.0
+    assert 21.0 == registry.get_sample_value("harbor_cache_snapshot_age_seconds")
     assert 0.0 == registry.get_sample_value("harbor_cache_harbor_available")
 
 
@@ -515,3 +516,26 @@ async def test_states_are_logged_when_they_change_and_only_then(harbor, capsys):
 
     assert 5 == first.count("availability changed")
     assert "" == capsys.readouterr().out
+
+
+async def test_a_harbor_that_flaps_does_not_make_decisions_flap(harbor):
+    """
+    While Harbor comes and goes forty times, the view changes a few times only.
+    """
+    monitor = Monitor(config(harbor.url, probe=FAST | {"interval": "100ms"}))
+    task = asyncio.create_task(monitor.run())
+    await monitor.first_round.wait()
+    changes, before = 0, monitor.view().harbor
+    for turn in range(40):
+        await harbor.set_fault(Fault.NONE if turn % 2 else Fault.REFUSED)
+        for _ in range(6):
+            await asyncio.sleep(0.01)
+            now = monitor.view().harbor
+            changes += now is not before
+            before = now
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    print(f"Harbor changed 40 times, the view {changes} times")
+
+    assert changes <= 10

@@ -286,6 +286,21 @@ async def test_users_that_exist_keep_the_auth_mode(tmp_path):
     assert "users exist; delete all users but admin" in refused.details[0]
 
 
+async def test_an_issuer_that_is_not_there_yet_is_a_note_and_no_obstacle(tmp_path):
+    """
+    Dex may run in the cluster that waits for this Harbor: nothing depends on it.
+    """
+    async with empty_harbor() as harbor:
+        harbor.issuers = set()
+        config = config_for(harbor.url, **everything(tmp_path))
+        await apply_to(harbor, config)
+        made = await plan_of(harbor, config)
+
+    (noted,) = [step for step in made.steps if step.risks]
+    assert made.is_empty
+    assert "does not reach https://dex.example.com yet" in noted.risks[0]
+
+
 async def test_a_public_project_with_credentials_is_named_as_a_risk(tmp_path):
     """
     `public: true` beside upstream credentials is done, and its consequence said.

@@ -9,7 +9,7 @@ from webhook.errors import HarborError
 from webhook.harbor.api import Api
 from webhook.harbor.client import Cause
 from webhook.harbor.robot import read_robot_files
-from webhook.harbor.wanted import RobotWanted, Wanted
+from webhook.harbor.wanted import OidcWanted, RobotWanted, Wanted
 
 
 __all__ = ["Found", "FoundProject", "FoundRobot", "look"]
@@ -57,6 +57,8 @@ class Found:
     configuration: dict[str, Any]
     """Empty where whoever asks may not read it: it takes a human administrator."""
     gc_schedule: dict[str, Any] | None
+    issuer_answers: bool = True
+    """Whether Harbor reaches the OIDC issuer, where a login is wanted."""
 
 
 async def look(api: Api, wanted: Wanted) -> Found:
@@ -85,7 +87,14 @@ async def look(api: Api, wanted: Wanted) -> Found:
         await _robot(api, wanted.robot, configuration) if wanted.robot else None,
         configuration,
         await api.gc_schedule() if wanted.garbage_collection else None,
+        await _issuer_answers(api, wanted.oidc) if wanted.oidc else True,
     )
+
+
+async def _issuer_answers(api: Api, oidc: OidcWanted) -> bool:
+    values = dict(oidc.values)
+    url, verify = str(values["oidc_endpoint"]), bool(values["oidc_verify_cert"])
+    return await api.issuer_answers(url, verify=verify)
 
 
 async def _project(api: Api, name: str) -> FoundProject | None:

@@ -200,6 +200,7 @@ def _project(wanted: WantedProject, found: Found) -> Step:
         details = (
             f"proxy of {wanted.endpoint.name}",
             "public" if wanted.public else "private",
+            f"quota {_storage(wanted.quota)}",
             *(f"{key} {value}" for key, value in wanted.limits),
         )
         return Step(kind, name, Action.CREATE, details, risks)
@@ -396,7 +397,10 @@ def _oidc(wanted: Wanted, found: Found, *, resend: bool) -> Step:
     if changes or resend:
         changes["oidc_client_secret"] = wanted.oidc.client_secret
     action = Action.CHANGE if changes else Action.KEEP
-    return Step(kind, name, action, tuple(details), (), tuple(changes.items()))
+    risks: tuple[str, ...] = ()
+    if not found.issuer_answers:
+        risks = (f"Harbor does not reach {values['oidc_endpoint']} yet: only admin can log in",)
+    return Step(kind, name, action, tuple(details), risks, tuple(changes.items()))
 
 
 def _configuration_changes(
