@@ -3,7 +3,6 @@ Tell an API server about a webhook, as the chart does, and wait until it has hea
 """
 
 import asyncio
-import base64
 import re
 import time
 
@@ -12,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from tests.kube.client import ApiClient, object_path
+from webhook.demo.registration import webhook_configuration
 
 
 __all__ = ["TRIAL_NAMESPACE", "register", "registered", "webhook_configuration"]
@@ -19,68 +19,6 @@ __all__ = ["TRIAL_NAMESPACE", "register", "registered", "webhook_configuration"]
 TRIAL_NAMESPACE = "webhook-trial"
 
 _WITHIN = 30.0  # Seconds.
-
-
-def webhook_configuration(
-    url: str, ca_bundle: bytes, name: str = "harbor-cache-webhook"
-) -> dict[str, Any]:
-    """
-    Return the two entries of the chart, with a URL in place of its Service.
-    """
-    return {
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "MutatingWebhookConfiguration",
-        "metadata": {"name": name},
-        "webhooks": [
-            _entry("audit", f"{url}/audit", ca_bundle),
-            _entry("enforce", f"{url}/mutate", ca_bundle),
-        ],
-    }
-
-
-def _entry(mode: str, url: str, ca_bundle: bytes) -> dict[str, Any]:
-    def rule(resource: str, operation: str) -> dict[str, Any]:
-        return {
-            "apiGroups": [""],
-            "apiVersions": ["v1"],
-            "resources": [resource],
-            "operations": [operation],
-            "scope": "Namespaced",
-        }
-
-    return {
-        "name": f"{mode}.harbor-cache.io",
-        "admissionReviewVersions": ["v1"],
-        "sideEffects": "None",
-        "failurePolicy": "Ignore",
-        "timeoutSeconds": 2,
-        "reinvocationPolicy": "IfNeeded",
-        "matchPolicy": "Equivalent",
-        "clientConfig": {"url": url, "caBundle": base64.b64encode(ca_bundle).decode()},
-        "rules": [rule("pods", "CREATE"), rule("pods/ephemeralcontainers", "UPDATE")],
-        "namespaceSelector": {
-            "matchLabels": {"harbor-cache.io/mode": mode},
-            "matchExpressions": [
-                {
-                    "key": "kubernetes.io/metadata.name",
-                    "operator": "NotIn",
-                    "values": ["kube-system", "kube-node-lease", "harbor-cache"],
-                }
-            ],
-        },
-        "objectSelector": {
-            "matchExpressions": [
-                {"key": "harbor-cache.io/mode", "operator": "NotIn", "values": ["off"]}
-            ]
-        },
-        "matchConditions": [
-            {
-                "name": "no-mirror-pods",
-                "expression": "!('kubernetes.io/config.mirror' in"
-                " object.metadata.?annotations.orValue({}))",
-            }
-        ],
-    }
 
 
 async def register(client: ApiClient, configuration: dict[str, Any]) -> None:
