@@ -58,6 +58,14 @@ fuzz: setup ## Send a hundred thousand damaged reviews; every patch must apply
 bench: setup cluster-binaries ## Measure throughput, latency, memory and growth; tables and build/benchmarks.json
 	@$(RUN) python -m benchmarks $(if $(DOCS),--docs)
 
+.PHONY: faults
+faults: setup cluster-binaries ## Break everything while Pods are created; a table and build/faults.json
+	@$(RUN) python -m tests.faults $(if $(DOCS),--docs)
+
+.PHONY: soak
+soak: setup ## Send 300 reviews a second for 30 minutes (MINUTES=2: for two)
+	@$(RUN) python -m benchmarks.soak --minutes $(or $(MINUTES),30)
+
 .PHONY: lint
 lint: setup ## Check style, types and the direction of imports
 	@$(RUN) ruff check

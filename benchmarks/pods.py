@@ -2,10 +2,12 @@
 The Pods that the benchmarks create.
 """
 
+import json
+
 from typing import Any, Final
 
 
-__all__ = ["PODS", "pod_of"]
+__all__ = ["PODS", "pod_of", "review_of"]
 
 _DIGEST: Final = "sha256:" + "0123456789abcdef" * 4
 
@@ -83,3 +85,19 @@ PODS: Final = {
 """
 What is sent, by its name in the tables.
 """
+
+
+def review_of(pod: dict[str, Any]) -> bytes:
+    """
+    Return a review of *pod*, where there is no API server to send one.
+    """
+    request = {
+        "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
+        "kind": {"group": "", "version": "v1", "kind": "Pod"},
+        "resource": {"group": "", "version": "v1", "resource": "pods"},
+        "operation": "CREATE",
+        "namespace": "benchmark",
+        "object": pod,
+    }
+    review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
+    return json.dumps(review).encode()

@@ -4,13 +4,10 @@ Results as tables in Markdown.
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 
-__all__ = ["into_docs", "tables"]
-
-_BEGIN: Final = "<!-- Made by `make bench`. -->"
-_END: Final = "<!-- End of what `make bench` makes. -->"
+__all__ = ["into_docs", "table", "tables"]
 
 
 def tables(results: dict[str, Any]) -> str:
@@ -22,7 +19,7 @@ def tables(results: dict[str, Any]) -> str:
         "## Against the bare stack",
         _throughput(results),
         "## At a fixed rate (open loop, 500 typical reviews a second)",
-        _table(
+        table(
             ("", "p50 ms", "p99 ms", "p99.9 ms", "longest ms", "errors"),
             (
                 (name, *_ms(run, "p50", "p99", "p999", "longest"), str(run["errors"]))
@@ -39,14 +36,15 @@ def tables(results: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def into_docs(path: Path, text: str) -> None:
+def into_docs(path: Path, text: str, *, by: str = "make bench") -> None:
     """
-    Put *text* between the markers of the page at *path*.
+    Put *text* between the markers of the page at *path* that name the command *by*.
     """
+    begin, end = f"<!-- Made by `{by}`. -->", f"<!-- End of what `{by}` makes. -->"
     page = path.read_text(encoding="utf-8")
-    head, _, rest = page.partition(_BEGIN)
-    _, _, tail = rest.partition(_END)
-    path.write_text(f"{head}{_BEGIN}\n\n{text}\n{_END}{tail}", encoding="utf-8")
+    head, _, rest = page.partition(begin)
+    _, _, tail = rest.partition(end)
+    path.write_text(f"{head}{begin}\n\n{text}\n{end}{tail}", encoding="utf-8")
 
 
 def _machine(results: dict[str, Any]) -> str:
@@ -71,7 +69,7 @@ def _throughput(results: dict[str, Any]) -> str:
                     str(run["errors"]),
                 )
             )
-    return _table(
+    return table(
         (
             *("review", "server", "reviews/s", "of bare", "p50 ms", "p99 ms", "p99.9 ms"),
             *("CPU s per 1,000", "errors"),
@@ -82,7 +80,7 @@ def _throughput(results: dict[str, Any]) -> str:
 
 def _creations(runs: dict[str, dict[str, float]]) -> str:
     plain = runs["no webhook"]["p50"]
-    return _table(
+    return table(
         ("", "p50 ms", "added p50 ms", "p99 ms", "p99.9 ms", "images rewritten (of 3)"),
         (
             (
@@ -99,7 +97,7 @@ def _creations(runs: dict[str, dict[str, float]]) -> str:
 
 def _memory(results: dict[str, Any]) -> str:
     used = results["memory"]
-    return _table(
+    return table(
         ("start to ready", "memory at start", f"after {used['reviews']:,} reviews", "peak"),
         [
             (
@@ -113,7 +111,7 @@ def _memory(results: dict[str, Any]) -> str:
 
 
 def _growth(what: str, rows: list[dict[str, float]]) -> str:
-    return _table(
+    return table(
         (what, "µs per review", "µs per image"),
         ((f"{row['size']:,}", f"{row['review']:.0f}", f"{row['image']:.1f}") for row in rows),
     )
@@ -123,6 +121,9 @@ def _ms(run: dict[str, float], *names: str) -> tuple[str, ...]:
     return tuple(f"{run[name]:.2f}" for name in names)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """
+    Return one table.
+    """
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,53 @@
+"""
+A long run on one replica: `make soak`.
+
+Fails if a review was not answered with 200, or if memory after the first minute grows by more than
+5 %.
+"""
+
+import argparse
+import sys
+import tempfile
+
+from pathlib import Path
+from typing import Final
+
+from benchmarks.load import drive_at
+from benchmarks.machine import describe
+from benchmarks.pods import PODS, review_of
+from benchmarks.servers import memory, webhook
+from webhook.standin import ThreadedStandIn
+
+
+_RATE: Final = 300
+_GROWTH: Final = 1.05
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
+    parser.add_argument("--minutes", type=int, default=30)
+    minutes = parser.parse_args().minutes
+    print("; ".join(f"{key}: {value}" for key, value in describe().items()))
+    errors = 0
+    used: list[float] = []
+    with tempfile.TemporaryDirectory() as name, ThreadedStandIn() as harbor:
+        directory = Path(name)
+        body = directory / "review.json"
+        body.write_bytes(review_of(PODS["typical"]))
+        with webhook(directory / "webhook", harbor) as server:
+            for minute in range(1, minutes + 1):
+                run = drive_at(server, body, _RATE, 60)
+                errors += run["errors"]
+                used.append(memory(server.pid)["now"])
+                print(
+                    f"minute {minute}: {run['requests']:,} reviews, {run['errors']} errors, "
+                    f"p50 {run['p50']:.2f} ms, p99 {run['p99']:.2f} ms, {used[-1]:.1f} MiB",
+                    flush=True,
+                )
+    grown = max(used) / used[0]
+    print(f"{errors} errors; memory after the first minute grew by {grown - 1:.1%} at most")
+    return 0 if errors == 0 and grown <= _GROWTH else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""
+The fault campaign: `make faults`.
+
+Every fault happens to a running webhook while Pods are created through a real API server.  A
+table goes to the standard output, results to `build/faults.json`, and with `--docs` the table
+into `docs/faults.md`.  The exit code is 1 if a Pod was refused or a fault ended otherwise than it
+should.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+import traceback
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.report import into_docs, table
+from tests.faults.scenarios import SCENARIOS
+from tests.faults.stage import Stage, open_stage
+
+
+_ROOT: Final = Path(__file__).parent.parent.parent
+_WITHIN: Final = 120.0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--docs", action="store_true", help="write docs/faults.md, too")
+    parser.add_argument("--only", default="", help="faults whose name holds this")
+    options = parser.parse_args()
+    names = [name for name in SCENARIOS if options.only.lower() in name.lower()]
+    with tempfile.TemporaryDirectory() as directory:
+        results = asyncio.run(_run(names, Path(directory)))
+    build = _ROOT / "build"
+    build.mkdir(exist_ok=True)
+    file = build / ("faults-part.json" if options.only else "faults.json")
+    file.write_text(json.dumps(results, indent=2), encoding="utf-8")
+    text = _table(results)
+    print(text)
+    if options.docs:
+        into_docs(_ROOT / "docs" / "faults.md", text, by="make faults")
+    return 0 if all(result["passed"] for result in results.values()) else 1
+
+
+async def _run(names: list[str], directory: Path) -> dict[str, Any]:
+    results: dict[str, Any] = {}
+    waiting = list(names)
+    while waiting:
+        # What a failed fault has left behind is no ground for the next one.
+        async with open_stage(directory / f"stage-{len(waiting)}") as stage:
+            while waiting:
+                name = waiting.pop(0)
+                result = results[name] = await _one(name, stage)
+                verdict = "ok  " if result["passed"] else "FAIL"
+                print(f"{verdict} {name}: {result['seen']}", flush=True)
+                if not result["passed"]:
+                    break
+    return results
+
+
+async def _one(name: str, stage: Stage) -> dict[str, Any]:
+    try:
+        async with asyncio.timeout(_WITHIN), stage.creating():
+            seen = await SCENARIOS[name](stage)
+        passed = not stage.tally.refused
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is this fault's verdict.
+        traceback.print_exc(limit=-4)
+        seen, passed = f"{type(error).__name__}: {error}", False
+    return {"passed": passed, "seen": seen, **asdict(stage.tally)}
+
+
+def _table(results: dict[str, Any]) -> str:
+    return table(
+        ("fault", "Pods created", "refused", "rewritten", "longest creation", "seen", "verdict"),
+        (
+            (
+                name,
+                f"{result['created']:,}",
+                str(result["refused"]),
+                f"{result['rewritten']:,}",
+                f"{result['longest'] * 1000:.0f} ms",
+                result["seen"],
+                "passed" if result["passed"] else "FAILED",
+            )
+            for name, result in results.items()
+        ),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

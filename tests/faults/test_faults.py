@@ -1,0 +1,26 @@
+import subprocess
+import sys
+
+import pytest
+
+from tests.faults.scenarios import SCENARIOS
+
+
+pytestmark = [pytest.mark.kube, pytest.mark.slow]
+
+
+@pytest.mark.parametrize("name", ["Harbor answers 502", "The certificate authority is exchanged"])
+def test_fault_ends_as_it_should(name):
+    """
+    With Pods created all the while, a fault refuses none; `make faults` tries all the others.
+    """
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.faults", "--only", name],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    print(run.stdout, run.stderr[-2000:])
+
+    assert name in SCENARIOS
+    assert run.returncode == 0
