@@ -137,6 +137,31 @@ def test_harbor_1(run, harbor, monkeypatch):
     assert "it is Harbor 1.x; 2.x is needed" in result.stderr
 
 
+@pytest.mark.parametrize("odd", ["{}", "[]", "null", "3", '[{"name": 1}]', '{"project_id": "x"}'])
+@pytest.mark.parametrize("path", ["/projects/proxy.quay.io", "/registries", "/configurations"])
+def test_answers_of_an_odd_form(run, harbor, monkeypatch, odd, path):
+    """
+    JSON that is not Harbor's gives one sentence and exit code 1 or a refusal, never a traceback.
+    """
+    from aiohttp import web  # noqa: PLC0415
+
+    real = harbor.harbor._answer
+
+    async def answer(request, body):
+        principal, response = await real(request, body)
+        if request.path.endswith(path):
+            response = web.Response(text=odd, content_type="application/json")
+        return principal, response
+
+    monkeypatch.setattr(harbor.harbor, "_answer", answer)
+    result = run("plan", harbor.url)
+
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert "Traceback" not in result.output
+    if result.exit_code == 1 and result.stderr:
+        assert 1 == len(result.stderr.strip().splitlines())
+
+
 def test_a_wrong_password(run, harbor):
     """
     A wrong password is tried once, and named; nothing is read as anonymous.

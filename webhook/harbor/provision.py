@@ -36,8 +36,13 @@ async def plan_for(api: Api, wanted: Wanted, *, resend: bool = False) -> tuple[P
     """
     await api.check_is_harbor()
     await api.check_login()
-    found = await look(api, wanted)
-    return make_plan(wanted, found, resend=resend), found
+    try:
+        found = await look(api, wanted)
+        return make_plan(wanted, found, resend=resend), found
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise fail(
+            Cause.NOT_HARBOR, "reading what is there: an answer is not of the form of Harbor's"
+        ) from error
 
 
 async def apply(api: Api, wanted: Wanted, plan: Plan, found: Found) -> AsyncIterator[Step]:

@@ -274,8 +274,10 @@ class HarborStandIn:
             body = await _read(request)
             principal, response = await self._answer(request, body)
             status = response.status
-            if not response.prepared and "sid" not in request.cookies:
-                response.set_cookie("sid", secrets.token_hex(16), path="/", httponly=True)
+            if not response.prepared:
+                response.headers["Server"] = "nginx"
+                if "sid" not in request.cookies:
+                    response.set_cookie("sid", secrets.token_hex(16), path="/", httponly=True)
             return response
         finally:
             parts = urlsplit(request.path_qs)
