@@ -61,6 +61,7 @@ class Site:
         self.upstream = Registry(self.directory / "upstream")
         self.store = Registry(self.directory / "store", caches=self.upstream.url)
         self.harbor = ThreadedStandIn(HarborStandIn(forward={PROJECT: self.store.url}))
+        self.quarantine_file = self.directory / "quarantine.json"
         self._sections = sections or {}
         self._users = users
         self._stack = ExitStack()
@@ -88,7 +89,14 @@ class Site:
         enter(self.harbor)
         self.harbor_host = self.harbor.url.removeprefix("http://")
         self.config = configuration(self.harbor.url, **self._sections)
-        self.webhook = enter(WebhookProcess(self.directory / "webhook", self.config, trustme.CA()))
+        self.webhook = enter(
+            WebhookProcess(
+                self.directory / "webhook",
+                self.config,
+                trustme.CA(),
+                options=(f"--quarantine={self.quarantine_file}",),
+            )
+        )
         self.cluster = enter(
             Cluster(
                 self.directory / "cluster",

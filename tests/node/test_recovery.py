@@ -1,0 +1,362 @@
+"""
+Pods that wait for a pull on a real node, put back in place.
+"""
+
+import asyncio
+import statistics
+import time
+
+from datetime import datetime
+
+import pytest
+
+from tests.kube.controllers import Controller, eventually, started
+from tests.node.site import PROJECT, Breakage
+from tests.node.workloads import (
+    container_image,
+    container_statuses,
+    deployment,
+    is_running,
+    is_stuck,
+    pod,
+    pods,
+    wait_for_pods,
+)
+from webhook.standin import Fault
+
+
+pytestmark = [pytest.mark.node, pytest.mark.slow]
+
+_AFTER_UNAVAILABLE = 2.0
+
+
+@pytest.fixture
+def controller(site, tmp_path):
+    """
+    Make a controller whose `recovery` section is given; its objects are in the default namespace.
+    """
+
+    def make(**recovery):
+        config = {**site.config, "recovery": recovery}
+        kubeconfig = site.cluster.kubeconfig()
+        return Controller(tmp_path, kubeconfig, "default", config)
+
+    return make
+
+
+@pytest.fixture
+def failing_pulls(site):
+    """
+    Let pulls through Harbor fail in a way while its probes are well; undone after the test.
+    """
+
+    def fail(fault=Fault.NOT_FOUND):
+        if fault is Fault.NONE:
+            site.harbor.harbor.pull_faults.pop(PROJECT, None)
+        else:
+            site.harbor.harbor.pull_faults[PROJECT] = fault
+
+    yield fail
+    fail(Fault.NONE)
+
+
+def _template(image, **spec):
+    return {"metadata": {"labels": {"app": "web"}}, "spec": pod("x", image, **spec)["spec"]}
+
+
+def _owners(namespace, image):
+    """
+    Return what makes Pods of every kind, each with one that waits.
+    """
+
+    def owner(kind, version, name, **spec):
+        return {
+            "apiVersion": version,
+            "kind": kind,
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": spec,
+        }
+
+    def labelled(name):
+        template = _template(image)
+        template["metadata"]["labels"] = {"app": name}
+        return {"selector": {"matchLabels": {"app": name}}, "template": template}
+
+    once = _template(image, restartPolicy="Never")
+    again = _template(image, restartPolicy="OnFailure")
+    return [
+        deployment(namespace, image, "deployment", replicas=3),
+        owner("StatefulSet", "apps/v1", "statefulset", serviceName="web", **labelled("stateful")),
+        owner("DaemonSet", "apps/v1", "daemonset", **labelled("daemon")),
+        owner("Job", "batch/v1", "job", template=once),
+        owner(
+            "CronJob",
+            "batch/v1",
+            "cronjob",
+            schedule="* * * * *",
+            concurrencyPolicy="Forbid",
+            jobTemplate={"spec": {"template": again}},
+        ),
+        pod(namespace, image, "bare", restartPolicy="Never"),
+        pod(
+            namespace,
+            image,
+            "init",
+            initContainers=[{"name": "first", "image": image, "command": ["/bin/true"]}],
+        ),
+        pod(
+            namespace,
+            image,
+            "sidecar",
+            initContainers=[{"name": "side", "image": image, "restartPolicy": "Always"}],
+        ),
+        # As GitLab's runners make them: build, helper and service in one bare Pod.
+        {
+            **pod(namespace, image, "runner"),
+            "spec": {
+                "restartPolicy": "Never",
+                "terminationGracePeriodSeconds": 0,
+                "containers": [{"name": n, "image": image} for n in ("build", "helper", "svc-0")],
+            },
+        },
+    ]
+
+
+_STUCK_PODS = 3 + 8
+
+
+def _restarts(found):
+    return {status["restartCount"] for each in found for status in container_statuses(each)}
+
+
+async def _running_times(client, namespace, count, within):
+    """
+    Return by Pod when it was first seen to run, in seconds since 1970, once all do.
+    """
+    seen = {}
+    deadline = time.monotonic() + within
+    while len(seen) < count:
+        assert time.monotonic() < deadline, await pods(client, namespace)
+        for each in await pods(client, namespace):
+            if is_running(each):
+                seen.setdefault(each["metadata"]["name"], time.time())
+        await asyncio.sleep(0.1)
+    return seen
+
+
+def _judged_down(controller):
+    [event] = [
+        event
+        for event in controller.events("availability changed")
+        if event.get("project") == PROJECT and event["state"] == "unavailable"
+    ]
+    return datetime.fromisoformat(event["timestamp"]).timestamp()
+
+
+@pytest.mark.parametrize("breakage", Breakage)
+async def test_stuck_pods_run_again(  # noqa: PLR0917 - fixtures.
+    site, client, make_namespace, controller, failing_pulls, breakage
+):
+    """
+    Pods of every kind that wait when Harbor dies run again: the same Pods, with no restart.
+    """
+    namespace, image, other = await make_namespace("enforce"), site.push(), site.push("other")
+    (await client.create(pod(namespace, other, "bystander"))).expect()
+    await wait_for_pods(client, namespace, is_running)
+    failing_pulls()
+    both = pod(namespace, other, "mixed")
+    both["spec"]["containers"].append({"name": "waits", "image": image})
+    (await client.create(both)).expect()
+    for each in _owners(namespace, image):
+        (await client.create(each)).expect()
+    count = _STUCK_PODS + 2
+
+    def waits(each):
+        return is_stuck(each) or each["metadata"]["name"] == "bystander"
+
+    before = await wait_for_pods(client, namespace, waits, count=count, within=150)
+    (
+        await client.patch(
+            f"/apis/batch/v1/namespaces/{namespace}/cronjobs/cronjob",
+            {"spec": {"suspend": True}},
+            kind="merge-patch",
+        )
+    ).expect()
+    running_before = {
+        (each["metadata"]["name"], status["name"]): status["containerID"]
+        for each in before
+        for status in container_statuses(each)
+        if "running" in status["state"]
+    }
+    async with started(
+        controller(afterUnavailable="2s", restoreAfter="1h", maxPatchesPerSecond=50)
+    ) as running_controller:
+        await running_controller.leads()
+
+        async def judged():
+            return (await running_controller.status())["projects"][PROJECT]["state"] == "available"
+
+        await eventually(judged)
+        site.break_harbor(breakage)
+        times = await _running_times(client, namespace, count, 120)
+        down = _judged_down(running_controller)
+        delays = [at - down for name, at in times.items() if name != "bystander"]
+        print(
+            f"{breakage.name}: from 'Harbor judged down' to Running: median"
+            f" {statistics.median(delays):.1f} s, most {max(delays):.1f} s, of {len(delays)} Pods"
+            f" ({_AFTER_UNAVAILABLE:g} s of it afterUnavailable)"
+        )
+        after = await pods(client, namespace)
+        recovered = await running_controller.metric(
+            "pods_recovered_total", cause="project-unavailable"
+        )
+
+    assert {e["metadata"]["uid"] for e in before} == {e["metadata"]["uid"] for e in after}
+    assert {0} == _restarts(after)
+    running_after = {
+        (each["metadata"]["name"], status["name"]): status["containerID"]
+        for each in after
+        for status in container_statuses(each)
+        if "running" in status["state"]
+    }
+    assert running_before.items() <= running_after.items()
+    assert ("mixed", "web") in running_before
+    assert recovered >= count - 1
+
+
+async def test_a_private_image(site, client, make_namespace, controller, failing_pulls):
+    """
+    An image that Harbor can't serve while it is up: restored, and then left alone.
+    """
+    namespace = await make_namespace("enforce")
+    private, public = site.push("private"), site.push("public")
+    path = "/api/v1/namespaces/default/configmaps/harbor-cache-webhook-quarantine"
+    async with started(controller(restoreAfter="5s")) as running_controller:
+        await running_controller.leads()
+        failing_pulls(Fault.UNAUTHORIZED)
+        (await client.create(pod(namespace, private, "private"))).expect()
+        began = time.monotonic()
+        found = await wait_for_pods(client, namespace, is_running)
+        print(f"a private image runs after {time.monotonic() - began:.1f} s (restoreAfter 5 s)")
+        assert container_image(found[0]) == private
+        assert {0} == _restarts(found)
+        assert 1 == await running_controller.metric("pods_recovered_total", cause="pull-fails")
+
+        # The node shows that it can pull from Harbor.
+        failing_pulls(Fault.NONE)
+        (await client.create(pod(namespace, public, "public"))).expect()
+        await wait_for_pods(client, namespace, is_running, count=2)
+
+        async def quarantined():
+            answer = await client.request("GET", path)
+            text = (answer.body.get("data") or {}).get("quarantine.json", "")
+            return text if f"docker.io/library/{private}" in text else ""
+
+        text = await eventually(quarantined)
+
+        site.quarantine_file.write_text(text)
+        try:
+
+            async def left_alone():
+                answer = await client.create(pod(namespace, private, "again"), dry_run=True)
+                return container_image(answer.expect()) == private
+
+            await eventually(left_alone, seconds=10)
+            print(f"a new Pod is left alone {time.monotonic() - began:.1f} s after the first one")
+            other = await client.create(pod(namespace, public, "other"), dry_run=True)
+            assert container_image(other.expect()) == site.cached(public)
+        finally:
+            site.quarantine_file.unlink()
+            await client.delete(path)
+
+
+async def test_a_dead_upstream(site, client, make_namespace, controller):
+    """
+    With the upstream dead, a cached image runs through Harbor; another is put back once.
+    """
+    namespace = await make_namespace("enforce")
+    cached, uncached = site.push("cached"), site.push("uncached")
+    (await client.create(pod(namespace, cached, "first"))).expect()
+    await wait_for_pods(client, namespace, is_running)
+    (await client.delete(f"/api/v1/namespaces/{namespace}/pods/first")).expect()
+    await wait_for_pods(client, namespace, is_running, count=0)
+    site.node.remove_image(site.cached(cached))
+    site.upstream.stop()
+    try:
+        async with started(controller(restoreAfter="5s")) as running_controller:
+            await running_controller.leads()
+            (await client.create(pod(namespace, cached, "cached"))).expect()
+            found = await wait_for_pods(client, namespace, is_running)
+            assert container_image(found[0]) == site.cached(cached)
+
+            (await client.create(pod(namespace, uncached, "uncached"))).expect()
+
+            async def restored():
+                return running_controller.events("container restored")
+
+            await eventually(restored, seconds=90)
+            await asyncio.sleep(15)
+            assert 1 == len(await restored())
+            item = await client.get(f"/api/v1/namespaces/{namespace}/pods/uncached")
+            assert (uncached, 2) == (container_image(item), item["metadata"]["generation"])
+    finally:
+        site.upstream.start()
+
+
+async def test_a_pull_that_hangs(site, client, make_namespace, controller, failing_pulls):
+    """
+    A Pod whose pull hangs is put back, and runs when the container runtime gives the pull up.
+    """
+    namespace, image = await make_namespace("enforce"), site.push()
+    failing_pulls(Fault.HANG)
+    (await client.create(pod(namespace, image))).expect()
+    began = time.monotonic()
+    async with started(controller(afterUnavailable="2s", restoreAfter="1h")) as running_controller:
+        await running_controller.leads()
+        site.break_harbor(Breakage.HUNG)
+
+        async def restored():
+            return running_controller.events("container restored")
+
+        [event] = await eventually(restored, seconds=90)
+        put_back = time.monotonic() - began
+        found = await wait_for_pods(client, namespace, is_running, within=400)
+        print(
+            f"a hanging pull: put back ({event['cause']}) after {put_back:.1f} s,"
+            f" runs after {time.monotonic() - began:.1f} s"
+        )
+
+    assert container_image(found[0]) == image
+    assert {0} == _restarts(found)
+
+
+async def test_a_pull_that_succeeds_in_that_very_moment(
+    site, client, make_namespace, controller, failing_pulls
+):
+    """
+    Harbor flaps while Pods are put back: a container that has just started is never restarted.
+    """
+    namespace = await make_namespace("enforce")
+    images = [site.push(f"web{number}") for number in range(4)]
+    async with started(
+        controller(afterUnavailable="0s", restoreAfter="4s", maxPatchesPerSecond=50)
+    ) as running_controller:
+        await running_controller.leads()
+        failing_pulls()
+        for number, image in enumerate(images):
+            for copy in range(3):
+                (await client.create(pod(namespace, image, f"web-{number}-{copy}"))).expect()
+        for _ in range(6):
+            await asyncio.sleep(1.5)
+            failing_pulls(Fault.NONE)
+            await asyncio.sleep(1)
+            failing_pulls()
+        failing_pulls(Fault.NONE)
+        found = await wait_for_pods(client, namespace, is_running, count=12, within=120)
+        await asyncio.sleep(5)
+        found = await pods(client, namespace)
+        restored = len(running_controller.events("container restored"))
+        refused = await running_controller.metric("recovery_failures_total", cause="conflict")
+        print(f"12 Pods under flapping pulls: {restored} put back, {refused:.0f} refused")
+
+    assert {0} == _restarts(found)
