@@ -196,7 +196,7 @@ class Controller:
                 self._metrics.config_reload.labels("refused").inc()
                 _log.error("config refused", error=str(error))
                 continue
-            self._metrics.config_reload.labels("accepted").inc()
+            self._metrics.config_reload.labels("loaded").inc()
             _log.info("config read again")
             self._config = config
             self._monitor.reconfigure(config)
