@@ -397,3 +397,13 @@ def test_provisioning_that_can_not_work(section, message):
     What Harbor would refuse, or would leave a secret nowhere, is named before anything is called.
     """
     assert [message] == problems(MINIMAL + f"provisioning: {section}\n")
+
+
+def test_plain_http_is_accepted_with_a_warning():
+    """
+    A Harbor without TLS works, and the log says what that means.
+    """
+    text = "apiVersion: harbor-cache.io/v1\nkind: Config\nharbor: {{url: {}://harbor.example}}"
+
+    assert parse_config(text.format("http"), {}).warnings
+    assert not parse_config(text.format("https"), {}).warnings

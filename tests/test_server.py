@@ -284,15 +284,19 @@ async def test_quarantine_is_read_again(directory):
     """
     An image that the controller put into quarantine is left alone, until its time is over.
     """
-    until = datetime.now(UTC) + timedelta(seconds=4)
-    entry = {"until": until.isoformat(), "reason": "test", "namespace": "x"}
+
+    def quarantine(**lasting):
+        until = datetime.now(UTC) + timedelta(**lasting)
+        entry = {"until": until.isoformat(), "reason": "test", "namespace": "x"}
+        text = json.dumps({"version": 1, "images": {"docker.io/library/nginx:1": entry}})
+        (directory / "quarantine.json").write_text(text)
+
     async with Webhook(directory) as webhook:
         await webhook.ready()
         await webhook.until_reason("rule")
-        (directory / "quarantine.json").write_text(
-            json.dumps({"version": 1, "images": {"docker.io/library/nginx:1": entry}})
-        )
+        quarantine(hours=1)
         await webhook.until_reason("quarantined")
+        quarantine(seconds=3)
         await webhook.until_reason("rule")
         (directory / "quarantine.json").write_text("junk")
         await asyncio.sleep(1.5)

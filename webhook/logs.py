@@ -12,29 +12,18 @@ import threading
 import time
 
 from collections import deque
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, Final
 
 import structlog
 
 
-__all__ = ["LineWriter", "LogCounter", "clean", "setup_logging"]
+__all__ = ["LineWriter", "clean", "setup_logging"]
 
 _MAX_LINES: Final = 10_000
 # Lines are written in batches: a thread that woke up for each would take the interpreter away from
 # reviews, which costs them more than all the rest.
 _BATCH_SECONDS: Final = 0.02
 _MAX_TEXT: Final = 256
-
-
-class LogCounter(Protocol):
-    """
-    What counts dropped lines.
-    """
-
-    def inc(self) -> None:
-        """
-        Count one.
-        """
 
 
 class LineWriter:
@@ -83,7 +72,8 @@ class LineWriter:
                     self._stream.flush()
                 except (OSError, ValueError):
                     self.dropped += len(batch)  # Nobody reads our log; that is no reason to stop.
-            self._idle.set()
+            if not self._wake.is_set():
+                self._idle.set()
 
 
 def setup_logging() -> LineWriter:

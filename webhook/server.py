@@ -146,6 +146,7 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         await self._look_at_files()
+        _warn_of(self._config)
         background = [
             asyncio.create_task(self._monitor.run()),
             asyncio.create_task(self._watch()),
@@ -250,6 +251,7 @@ class Server:
         self._policy = Policy.from_config(config)
         self._known = None
         self._reloaded("config")
+        _warn_of(config)
 
     async def _changed_text(self, path: Path) -> str | None:
         """
@@ -279,6 +281,11 @@ async def serve(options: Options) -> None:
         OSError: if a port can't be listened on.
     """
     await Server(options, load_config(options.config)).run()
+
+
+def _warn_of(config: Config) -> None:
+    for sentence in config.warnings:
+        _log.warning("unwise config", problem=sentence)
 
 
 def _runner(app: web.Application) -> web.AppRunner:

@@ -291,6 +291,15 @@ class Config(Section):
         _refuse_twice("project", [r.project for r in self.registries])
         return self
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """
+        Return what is allowed and yet unwise, one sentence each.
+        """
+        if self.harbor.url.startswith("http://"):
+            return ("harbor.url: http:// lets anyone on the network change what the nodes pull",)
+        return ()
+
     @cached_property
     def rules(self) -> Rules:
         """
