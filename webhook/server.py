@@ -10,6 +10,7 @@ import gc
 import signal
 import time
 
+from asyncio import sslproto
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -49,6 +50,12 @@ _WATCH_SECONDS: Final = 1.0
 # A review leaves hundreds of objects and hardly any cycles: at Python's own threshold of 700, a
 # fifth of the processor time went into looking for them.
 _GARBAGE_THRESHOLDS: Final = (20_000, 10, 20)
+
+_TLS_BUFFER_BYTES: Final = 32 * 1024
+"""
+What a connection's TLS buffer takes: two records.  With asyncio's own 256 KiB, a thousand idle
+connections would pass the memory limit of a Pod.
+"""
 
 _log = structlog.get_logger()
 
@@ -152,6 +159,7 @@ class Server:
             asyncio.create_task(self._watch()),
             asyncio.create_task(self._await_first_round()),
         ]
+        sslproto.SSLProtocol.max_size = _TLS_BUFFER_BYTES
         business = _runner(business_app(self.service))
         ops = _runner(ops_app(self.service))
         try:
