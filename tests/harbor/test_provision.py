@@ -22,8 +22,8 @@ from tests.harbor.provisioning import (
 )
 from webhook.errors import ConfigError, HarborError
 from webhook.harbor.client import HarborClient
-from webhook.harbor.plan import Action, Kind
 from webhook.harbor.robot import new_secret
+from webhook.harbor.steps import Action, Kind
 from webhook.standin import HarborStandIn, SimulatedUpstream
 
 

@@ -16,7 +16,7 @@ import click
 if TYPE_CHECKING:
     from webhook.config import Config
     from webhook.harbor.client import Credentials, HarborClient
-    from webhook.harbor.plan import Plan
+    from webhook.harbor.steps import Plan
     from webhook.harbor.verify import Proof
     from webhook.harbor.wanted import Wanted
 

@@ -11,16 +11,9 @@ from typing import Any, Final, Protocol
 from webhook.harbor.api import Api
 from webhook.harbor.client import Cause, Credentials, fail
 from webhook.harbor.found import Found, look
-from webhook.harbor.plan import (
-    Action,
-    Kind,
-    Plan,
-    Step,
-    gc_body,
-    make_plan,
-    retention_body,
-)
+from webhook.harbor.plan import gc_body, make_plan, retention_body
 from webhook.harbor.robot import check_writable, new_secret, write_robot_files
+from webhook.harbor.steps import Action, Kind, Plan, Step
 from webhook.harbor.wanted import RobotWanted, Wanted, WantedEndpoint, WantedProject
 
 

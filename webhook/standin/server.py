@@ -5,7 +5,6 @@ The stand-in as a server: one port, one state, one fault at a time.
 import asyncio
 import base64
 import binascii
-import json
 import secrets
 import ssl
 
@@ -18,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from aiohttp import web
 
 from webhook.standin.api import ROUTERS
+from webhook.standin.body import check_well_formed, read_body
 from webhook.standin.faults import CONNECTION_FAULTS, BlackHole, Fault, answer_with_fault
 from webhook.standin.outages import CORE, answer_with_outage
 from webhook.standin.registry import REGISTRY
@@ -271,7 +271,7 @@ class HarborStandIn:
             if fault is not None:
                 status = fault.status
                 return fault
-            body = await _read(request)
+            body = await read_body(request)
             principal, response = await self._answer(request, body)
             status = response.status
             if not response.prepared:
@@ -314,7 +314,7 @@ class HarborStandIn:
         match_decoded = {name: unquote(value) for name, value in match.items()}
         try:
             self._check(request, route, principal)
-            _check_well_formed(body, path)
+            check_well_formed(body, path)
             call = Call(self, request, match_decoded, principal, body)
             return principal, await route.handler(call)
         except Refusal as refusal:
@@ -380,36 +380,3 @@ class HarborStandIn:
         self.unknown.append(f"{request.method} {request.path_qs} ({why})")
         refusal = Refusal(404, "NOT_FOUND", f"path {request.path} was not found")
         return errors(refusal)
-
-
-@dataclass(frozen=True, slots=True)
-class _Malformed:
-    """
-    A body that is no JSON.
-    """
-
-    reason: str
-
-    def message(self, path: str) -> str:
-        what = path.rstrip("s").rpartition("/")[2]
-        what = "registry" if what == "registrie" else what
-        return (
-            f'validation failure list:\nparsing {what} body from "" failed, because {self.reason}'
-        )
-
-
-def _check_well_formed(body: Any, path: str) -> None:
-    if isinstance(body, _Malformed):
-        raise Refusal(422, "UNPROCESSABLE_ENTITY", body.message(path))
-
-
-async def _read(request: web.BaseRequest) -> Any:
-    content = await request.read()
-    if not content:
-        return None
-    if request.content_type != "application/json":
-        return _Malformed(f"unsupported media type {request.content_type}")
-    try:
-        return json.loads(content)
-    except ValueError:
-        return _Malformed("unexpected EOF")
