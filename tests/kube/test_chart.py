@@ -297,11 +297,11 @@ async def test_the_controller_may_write_its_own_objects(controller):
     """
     The two Secrets and the quarantine, by name.
     """
-    data = {"data": {"x": base64.b64encode(b"x").decode()}}
-    for path in (f"secrets/{_NAME}-ca", f"secrets/{_NAME}-tls", f"configmaps/{_NAME}-quarantine"):
-        answer = await controller.patch(
-            f"/api/v1/namespaces/{_NAMESPACE}/{path}", data, kind="merge-patch"
-        )
+    for name in (f"secrets/{_NAME}-ca", f"secrets/{_NAME}-tls", f"configmaps/{_NAME}-quarantine"):
+        path = f"/api/v1/namespaces/{_NAMESPACE}/{name}"
+        item = await controller.get(path)
+        item["data"] = {"x": base64.b64encode(b"x").decode()}
+        answer = await controller.request("PUT", path, item)
 
         assert answer.status == 200, answer.body
 
