@@ -1,5 +1,8 @@
 import pytest
 
+from click.testing import CliRunner
+
+from webhook.cli import main
 from webhook.config import parse_config
 from webhook.errors import ClusterError, SmokeError
 from webhook.kube import Answer
@@ -117,3 +120,24 @@ async def test_no_error_but_ours_leaves():
 
     with pytest.raises(SmokeError, match="connection refused"):
         await prove(Gone(), _config(), "try", patience=0)
+
+
+def test_the_command_tells_trouble_in_plain_words(tmp_path):
+    """
+    Without a cluster `harbor-cache smoke` ends with 1 and one line, and with no traceback.
+    """
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "{apiVersion: harbor-cache.io/v1, kind: Config, harbor: {url: 'https://h.example.com'}}"
+    )
+    result = CliRunner().invoke(
+        main,
+        [
+            *("smoke", "--config", str(config), "--namespace", "try"),
+            *("--kubeconfig", str(tmp_path / "absent")),
+        ],
+    )
+
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: ")
+    assert "No such file" in result.output

@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -57,13 +58,22 @@ class Node:
     One node named `name`, in a cluster that has the ServiceAccount admission plugin on.
 
     `registries` maps hosts, as they stand in references, to the URL that containerd asks instead
-    (`hosts.toml`); no other registry is ever asked, so nothing leaves the machine.  Everything
-    written is below `directory`, whose path must be short: sockets are in it.
+    (`hosts.toml`); no other registry is ever asked, so nothing leaves the machine.  Pods reach
+    their node's bridge and, by way of it, the networks in `routes`.  Everything written is below `directory`, whose path must be short: sockets are in it.
     """
 
     def __init__(
-        self, cluster: Cluster, directory: Path, registries: dict[str, str], name: str = "node-1"
+        self,
+        cluster: Cluster,
+        directory: Path,
+        registries: dict[str, str],
+        name: str = "node-1",
+        *,
+        snapshotter: str = "native",
+        routes: Sequence[str] = (),
     ) -> None:
+        self._routes = routes
+        self._snapshotter = snapshotter
         self.cluster = cluster
         self.directory = directory
         self.name = name
@@ -264,7 +274,9 @@ class Node:
         default.mkdir(exist_ok=True, parents=True)
         (default / "hosts.toml").write_text('server = "http://127.0.0.1:9"\n')
         (self.directory / "containerd.toml").write_text(
-            _CONTAINERD.format(directory=self.directory, socket=self._socket)
+            _CONTAINERD.format(
+                directory=self.directory, socket=self._socket, snapshotter=self._snapshotter
+            )
         )
         (self.directory / "kubelet.json").write_text(json.dumps(self._kubelet_configuration()))
 
@@ -278,6 +290,7 @@ class Node:
             "ipam": {
                 "type": "host-local",
                 "ranges": ranges,
+                "routes": [{"dst": destination} for destination in self._routes],
                 "dataDir": str(self.directory / "addresses"),
             },
         }
@@ -325,7 +338,7 @@ state = "{directory}/containerd-state"
   restrict_oom_score_adj = true
   sandbox_image = "localhost/pause:1"
   [plugins."io.containerd.grpc.v1.cri".containerd]
-    snapshotter = "native"
+    snapshotter = "{snapshotter}"
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
   [plugins."io.containerd.grpc.v1.cri".cni]

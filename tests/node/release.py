@@ -2,7 +2,7 @@
 A site for the chart: a node whose Pods reach the API server and Harbor, and helm.
 
 There is no kube-proxy.  The address of the Service `kubernetes`, which every Pod is told, is put on
-a dummy interface, where a forwarder passes connections on to the API server; the API server itself
+an interface of its own, where a forwarder passes connections on to the API server; the API server itself
 reaches the endpoints of the webhook's Service by aggregator routing.
 """
 
@@ -114,7 +114,7 @@ class ReleaseSite:
         network = f"10.{random.randrange(128, 250)}"
         address = f"{network}.0.1"
         interface = f"hcw{secrets.token_hex(4)}"
-        _run("ip", "link", "add", interface, "type", "dummy")
+        _run("ip", "link", "add", interface, "type", "bridge")
         self._stack.callback(_run, "ip", "link", "delete", interface)
         _run("ip", "address", "add", f"{address}/32", "dev", interface)
         _run("ip", "link", "set", interface, "up")
@@ -138,7 +138,16 @@ class ReleaseSite:
         )
         enter(_Forwarder((address, 443), ("127.0.0.1", self.cluster.port)))
         registries = {"docker.io": self.upstream.url, self.harbor_host: self.harbor.url}
-        self.node = enter(Node(self.cluster, self.directory / "node", registries))
+        self.node = enter(
+            Node(
+                self.cluster,
+                self.directory / "node",
+                registries,
+                # The product's image is too large to be copied for every container.
+                snapshotter="overlayfs",
+                routes=[f"{address}/32"],
+            )
+        )
         self.node.ctr("images", "import", image)
 
     def helm(self, *arguments: str) -> str:

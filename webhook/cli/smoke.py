@@ -3,6 +3,7 @@
 """
 
 import asyncio
+import logging
 
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def smoke(*, config_file: Path, namespace: str, kubeconfig: Path | None, patienc
     from webhook.text import printable
 
     # What the probes log is said once, in the error.
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(60))
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     config = load_config(config_file)
 
     async def run() -> dict[str, str]:
