@@ -327,3 +327,31 @@ async def test_an_api_server_that_does_not_answer_is_one_line(cluster):
     assert (1, "") == (code, output)
     assert errors.startswith("Error: https://127.0.0.1:9: can't be reached: ")
     assert 1 == errors.count("\n")
+
+
+async def test_explain_shows_a_live_pod(cluster, client, make_namespace):
+    """Each container of a live Pod shows its original, what it is now, and from where it comes."""
+    namespace = await make_namespace()
+    harbor = "harbor-cache.example.com/proxy.docker.io/library/nginx:1"
+    records = {f"original.harbor-cache.io/{name}": "nginx:1" for name in ("a", "b")}
+    images = {"a": harbor, "b": "nginx:1", "c": "ghcr.io/acme/app"}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "web", "namespace": namespace, "annotations": records},
+        "spec": {"containers": [{"name": n, "image": i} for n, i in images.items()]},
+    }
+    (await client.create(pod)).expect()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "webhook", "explain", "-o", "json"),
+        *("--pod", f"{namespace}/web", "--kubeconfig", str(cluster.kubeconfig())),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    rows = [json.loads(line) for line in output.splitlines()]
+
+    assert [
+        ("a", "nginx:1", harbor, "cached", "rule"),
+        ("b", "nginx:1", "nginx:1", "restored", "rule"),
+        ("c", "ghcr.io/acme/app", "ghcr.io/acme/app", "direct", "no-rule"),
+    ] == [(r["name"], r["image"], r["current"], r["state"], r["reason"]) for r in rows]

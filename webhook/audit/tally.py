@@ -6,7 +6,7 @@ is said about them.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -20,12 +20,12 @@ from webhook.audit.model import (
     Survey,
     WorkloadReport,
 )
+from webhook.audit.origins import put_originals
 from webhook.audit.selectors import Installation
 from webhook.availability import Availability
 from webhook.errors import InvalidReferenceError
-from webhook.pod import MODE_LABEL, RECORD_PREFIX, ImageField, Place, Pod, PodSpec
+from webhook.pod import MODE_LABEL, ImageField, Place, Pod, PodSpec
 from webhook.reference import Reference
-from webhook.rewrite import Rewrite, rewrite_by_rules
 
 
 __all__ = ["TEMPLATES", "Tally"]
@@ -120,7 +120,7 @@ class Tally:
         owner = _controller(metadata)
         key = (namespace, *owner) if owner else (namespace, "Pod", name)
         pod = Pod.model_validate(item)
-        states = dict(self._put_originals(pod))
+        states = dict(put_originals(pod, self._policy.rules))
         self._add(self._owners.get(key, key), pod, states)
 
     def result(self, **about: Any) -> Survey:
@@ -160,45 +160,6 @@ class Tally:
 
     def _namespace(self, name: str) -> NamespaceReport:
         return self._namespaces.setdefault(name, NamespaceReport(name))
-
-    def _put_originals(self, pod: Pod) -> Iterator[tuple[tuple[Place, int], str]]:
-        """
-        Put recorded originals in their places, and yield from where each image comes now.
-
-        A record counts only where the rules make of it just what stands there, or where it is
-        what stands there: records prove nothing, and anyone may write one.
-        """
-        spec = pod.spec or PodSpec()
-        records = (pod.metadata.annotations if pod.metadata else None) or {}
-        rules = self._policy.rules
-        for place, containers in (
-            (Place.CONTAINERS, spec.containers),
-            (Place.INIT_CONTAINERS, spec.init_containers),
-            (Place.EPHEMERAL_CONTAINERS, spec.ephemeral_containers),
-        ):
-            for index, container in enumerate(containers or ()):
-                image = container.image or ""
-                record = records.get(RECORD_PREFIX + container.name)
-                state = "cached" if self._on_harbor(image) else "direct"
-                if record is not None:
-                    decision = rewrite_by_rules(record, rules)
-                    if isinstance(decision, Rewrite) and decision.result == image:
-                        container.image = record
-                    elif isinstance(decision, Rewrite) and record == image:
-                        state = "restored"
-                yield (place, index), state
-        for index, volume in enumerate(spec.volumes or ()):
-            reference = (volume.image.reference if volume.image else None) or ""
-            yield (
-                (Place.VOLUMES, index),
-                "cached" if self._on_harbor(reference) else "direct",
-            )
-
-    def _on_harbor(self, image: str) -> bool:
-        try:
-            return self._policy.rules.leads_to_harbor(Reference.parse(image))
-        except InvalidReferenceError:
-            return False
 
     def _add(self, key: Key, pod: Pod, states: dict[tuple[Place, int], str] | None) -> None:
         """

@@ -2,7 +2,9 @@
 `harbor-cache explain`: why an image is rewritten or not.
 """
 
+import asyncio
 import json
+import re
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +13,16 @@ import click
 
 
 if TYPE_CHECKING:
+    from webhook.availability import Availability
+    from webhook.config import Config
     from webhook.explanation import Explanation
+
+# Namespaces and Pods are named by DNS subdomains; anything else has no place in a URL.
+_NAME = re.compile(r"[a-z0-9.-]+", re.ASCII)
 
 
 @click.command()
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.argument("images", nargs=-1, metavar="IMAGE...")
 @click.option(
     "--config",
     "config_file",
@@ -30,22 +37,46 @@ if TYPE_CHECKING:
     show_default=True,
     help="json: one object per line with image, outcome, reason and result.",
 )
-def explain(images: tuple[str, ...], config_file: Path | None, output: str) -> None:
+@click.option("--probe", is_flag=True, help="Ask Harbor, instead of taking it as available.")
+@click.option("--pod", metavar="NAMESPACE/NAME", help="Explain the images of a live Pod.")
+@click.option(
+    "--kubeconfig",
+    type=click.Path(path_type=Path),
+    help="With --pod: which cluster; without it as kubectl does.",
+)
+def explain(
+    images: tuple[str, ...],
+    config_file: Path | None,
+    output: str,
+    pod: str | None,
+    kubeconfig: Path | None,
+    *,
+    probe: bool,
+) -> None:
     """
     Say of each IMAGE whether it would be pulled through Harbor, and why.
 
-    Harbor is taken as available.
+    Harbor is taken as available, unless --probe asks it.
 
     \b
       harbor-cache explain nginx:1.27 quay.io/prometheus/node-exporter
-      harbor-cache explain --config harbor-cache.yaml -o json ghcr.io/acme/app
+      harbor-cache explain --config harbor-cache.yaml --probe ghcr.io/acme/app
+      harbor-cache explain --config harbor-cache.yaml --pod default/web-0
     """
     from webhook.availability import Availability
     from webhook.config import default_config, load_config
     from webhook.explanation import explain_image
 
+    if not images and not pod:
+        raise click.UsageError("Missing argument 'IMAGE...'.")
     config = load_config(config_file) if config_file else default_config()
     availability = Availability.of_all(tuple(rule.project for rule in config.rules.rules))
+    states: dict[str, str] = {}
+    if probe:
+        from webhook.audit.probing import probe_briefly
+
+        availability, results = asyncio.run(probe_briefly(config))
+        states = {r.name: f"{r.state} {f'({r.why})' if r.why else ''}".rstrip() for r in results}
     for position, image in enumerate(images):
         explanation = explain_image(image, config, availability)
         if output == "json":
@@ -53,12 +84,69 @@ def explain(images: tuple[str, ...], config_file: Path | None, output: str) -> N
         else:
             if position:
                 click.echo()
-            _show(explanation)
+            _show(explanation, states)
+    if pod:
+        asyncio.run(_explain_pod(pod, kubeconfig, config, availability, output))
 
 
-def _show(explanation: "Explanation") -> None:
+def _show(explanation: "Explanation", states: dict[str, str]) -> None:
+    from webhook.audit.model import HARBOR
     from webhook.text import printable
 
     click.secho(printable(explanation.image), bold=True)
     for heading, text in explanation.as_lines():
         click.echo(f"  {heading:<11} {text}")
+    if states:
+        click.echo(f"  {HARBOR:<11} {printable(states[HARBOR])}")
+        if explanation.rule is not None:
+            project = explanation.rule.project
+            click.echo(f"  {'project':<11} {project}: {printable(states[project])}")
+
+
+async def _explain_pod(
+    name: str,
+    kubeconfig: Path | None,
+    config: "Config",
+    availability: "Availability",
+    output: str,
+) -> None:
+    """
+    Show each image of a live Pod: what it was, what it is, and why.
+    """
+    from webhook.admission import Policy, decide_pod
+    from webhook.audit.origins import put_originals
+    from webhook.explanation import REASONS
+    from webhook.kube import connect
+    from webhook.pod import Pod, PodSpec, image_fields
+    from webhook.text import printable
+
+    namespace, slash, own = name.partition("/")
+    if not (namespace and slash and own) or not _NAME.fullmatch(namespace + own):
+        raise click.UsageError(f"--pod {printable(name)}: write NAMESPACE/NAME.")
+    async with connect(kubeconfig) as kube:
+        item = await kube.get(f"/api/v1/namespaces/{namespace}/pods/{own}")
+    pod = Pod.model_validate(item)
+    current = [field.image for field in image_fields(pod.spec or PodSpec())]
+    states = dict(put_originals(pod, config.rules))
+    words = {"cached": "on Harbor", "direct": "direct", "restored": "put back to the original"}
+    outcomes = decide_pod(pod, Policy.from_config(config), availability)
+    for now, outcome in zip(current, outcomes, strict=True):
+        field = outcome.field
+        state = states[field.place, field.index]
+        if output == "json":
+            row = {
+                "image": field.image,
+                "outcome": outcome.outcome,
+                "reason": str(outcome.reason),
+                "result": outcome.result,
+            }
+            extra = {"name": field.name, "current": now, "state": state}
+            click.echo(json.dumps({**row, **extra}))
+            continue
+        click.secho(f"{field.place}/{printable(field.name)}", bold=True)
+        click.echo(f"  {'original':<11} {printable(field.image)}")
+        click.echo(f"  {'current':<11} {printable(now)}")
+        click.echo(f"  {'state':<11} {words[state]}")
+        click.echo(
+            f"  {'anew':<11} {outcome.outcome} ({outcome.reason}): {REASONS[outcome.reason]}"
+        )
