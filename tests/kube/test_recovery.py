@@ -120,7 +120,7 @@ async def test_nothing_happens_while_harbor_serves(harbor, pods, controller):
     """
     Right after a first failure, with Harbor up, nothing is put back; after restoreAfter it is.
     """
-    async with started(controller(restoreAfter="4s")) as running_controller:
+    async with started(controller(restoreAfter="10s")) as running_controller:
         await running_controller.leads()
         await pods.stuck("web")
         await asyncio.sleep(2)
@@ -188,7 +188,7 @@ async def test_300_pods_at_the_configured_rate(harbor, pods, controller):
     harbor.stop()
 
     async with started(controller(maxPatchesPerSecond=30)) as running_controller:
-        await eventually(lambda: all_restored(pods), seconds=60, every=0.5)
+        await eventually(lambda: all_restored(pods), seconds=180, every=0.5)
         times = [event["timestamp"] for event in running_controller.events("container restored")]
         took = seconds_between(times[0], times[-1])
         print(f"300 Pods restored in {took:.1f} s at 30 per second")
@@ -230,7 +230,7 @@ async def test_killed_in_the_middle(start_cluster, harbor, tmp_path):
         async with started(second):
             await asyncio.sleep(2)
             await asyncio.to_thread(cluster.start_api_server)
-            await eventually(lambda: all_restored(pods), seconds=60, every=0.5)
+            await eventually(lambda: all_restored(pods), seconds=180, every=0.5)
             print(f"{before} of 100 before SIGKILL, the rest after the API server's restart")
 
             assert before < 100

@@ -261,7 +261,7 @@ async def test_a_private_image(site, client, make_namespace, controller, failing
                 answer = await client.create(pod(namespace, private, "again"), dry_run=True)
                 return container_image(answer.expect()) == private
 
-            await eventually(left_alone, seconds=10)
+            await eventually(left_alone)
             print(f"a new Pod is left alone {time.monotonic() - began:.1f} s after the first one")
             other = await client.create(pod(namespace, public, "other"), dry_run=True)
             assert container_image(other.expect()) == site.cached(public)
