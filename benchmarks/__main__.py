@@ -53,7 +53,7 @@ def main() -> None:
 
 def _measure(directory: Path, harbor: ThreadedStandIn, *, quick: bool) -> dict[str, Any]:
     results: dict[str, Any] = {}
-    rounds, seconds, count = (1, 2, 200) if quick else (5, 3, 1500)
+    rounds, seconds, count = (1, 2, 200) if quick else (5, 3, 1000)
     starts = []
     for number in range(1 if quick else 5):
         with webhook(directory / f"start-{number}", harbor) as started:
