@@ -29,7 +29,7 @@ def main() -> None:
     """
 
 
-@main.command()
+@main.command(short_help="Write an authority and a serving pair, for development.")
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
     "--service",
@@ -100,10 +100,15 @@ def issue(
     )
 
 
-@main.command()
+@main.command(short_help="Show certificates: what is served or stored, until when.")
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
 @click.option(
-    "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How to show it.",
 )
 def inspect(targets: tuple[str, ...], output: str) -> None:
     """

@@ -14,18 +14,18 @@ import click
 from webhook.errors import ConfigError, HarborCacheError
 
 
-# Command → (module that holds a click command of the same name, one line for --help).
+# Command, which is also the name of its module → one line for --help, in the order of need.
 _COMMANDS: Final = {
-    "serve": "Answer admission reviews over TLS (the webhook).",
-    "controller": "Watch over rewritten Pods, and renew the certificates.",
     "demo": "Show the webhook at work, against a stand-in for Harbor.",
     "explain": "Say why an image is rewritten or not.",
-    "certs": "Make certificates for development, and see what is served.",
-    "harbor": "Set Harbor up from the config, and prove that it serves.",
     "audit": "Survey a cluster: what would be rewritten, and why.",
-    "smoke": "Prove in a cluster that images are rewritten (what `helm test` runs).",
     "rewrite": "Rewrite the images in manifests, and nothing else in them.",
+    "harbor": "Set Harbor up from the config, and prove that it serves.",
     "render": "Write out what goes on the VM and on the nodes.",
+    "certs": "Make certificates for development, and see what is served.",
+    "serve": "Answer admission reviews over TLS (the webhook).",
+    "controller": "Watch over rewritten Pods, and renew the certificates.",
+    "smoke": "Prove in a cluster that images are rewritten (what `helm test` runs).",
 }
 
 
@@ -69,4 +69,19 @@ class _LazyGroup(click.Group):
 def main() -> None:
     """
     Make Pods pull through a Harbor proxy cache, and never keep a Pod from starting.
+
+    What would become of an image, and of a whole cluster:
+
+    \b
+      harbor-cache explain nginx:1.27
+      harbor-cache audit --config harbor-cache.yaml
+
+    The smallest config file names Harbor, and caches Docker Hub, gcr.io, k8s.gcr.io and quay.io:
+
+    \b
+      apiVersion: harbor-cache.io/v1
+      kind: Config
+      harbor: {url: "https://harbor-cache.example.com"}
+
+    serve, controller and smoke are what the Helm chart runs.
     """
