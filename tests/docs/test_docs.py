@@ -248,6 +248,16 @@ def test_links_lead_somewhere(page):
     assert [] == dead
 
 
+def test_the_links_of_the_index_reach_every_page():
+    """
+    Whoever starts at docs/README.md finds every page but the alerts' own.
+    """
+    index = (DOCS / "README.md").read_text()
+    linked = {target.partition("#")[0] for target in LINK.findall(index)}
+
+    assert not {page.name for page in DOCS.glob("*.md")} - linked - {"README.md"}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_config_files_in_examples_are_valid(page):
     """
