@@ -62,19 +62,21 @@ async def test_every_container_is_rewritten(cluster, client, make_namespace, tmp
     assert any(key.startswith("enforce.harbor-cache.io/") for key in event["annotations"])
 
 
-async def test_audit_only_warns(client, make_namespace, tmp_path):
+async def test_audit_only_warns(cluster, client, make_namespace, tmp_path):
     """
-    In an audit namespace nothing is changed, and the client sees a warning that names the image.
+    In an audit namespace nothing is changed; the client is warned, and the audit log has a note.
     """
     namespace = await make_namespace("audit")
     async with installation(client, tmp_path) as installed:
         answer = await client.create(_pod(namespace))
+        event = await wait_for_audit_event(cluster, namespace, "create")
 
     assert _images(answer.expect()) == ["nginx:1"]
     assert "annotations" not in answer.body["metadata"]
     assert len(answer.warnings) == 1
     assert "nginx:1" in answer.warnings[0]
     assert installed.harbor_host in answer.warnings[0]
+    assert event["annotations"]["audit.harbor-cache.io/would-rewrite"] == "web"
 
 
 async def test_what_did_not_opt_in_is_untouched(client, make_namespace, tmp_path):
