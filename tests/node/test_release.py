@@ -53,6 +53,8 @@ async def site(_release_site, client):
     yield _release_site
     with contextlib.suppress(AssertionError):
         _release_site.helm("uninstall", NAME, "--wait")
+    # Left behind on purpose where `helm test` failed, so that its log can be read.
+    await client.delete(f"/api/v1/namespaces/{NAMESPACE}/pods/{NAME}-test")
     await _wait("the release to be gone", lambda: _is_empty(client))
 
 
@@ -137,7 +139,7 @@ async def test_from_nothing_to_a_rewritten_pod_and_back(site, client, make_names
     site.install()
     await _wait("the first rewritten Pod", lambda: _rewrites(client, site, namespace))
     print(f"helm install to the first rewritten Pod: {time.monotonic() - started:.1f} s")
-    (await client.create(pod(namespace, "web:1"))).expect()
+    (await client.create(pod(namespace, "web:1", "running"))).expect()
     found = await wait_for_pods(client, namespace, is_running)
     print(f"helm install to a Pod that runs through Harbor: {time.monotonic() - started:.1f} s")
 
