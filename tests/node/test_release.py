@@ -112,6 +112,11 @@ async def _may(site, client, account, namespace):
     """
     Return what `kubectl auth can-i --list` shows of an account, without what everybody may.
     """
+    everybody = await _list_of(site, client, "default", namespace)
+    return await _list_of(site, client, account, namespace) - everybody
+
+
+async def _list_of(site, client, account, namespace):
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectRulesReview",
@@ -126,7 +131,6 @@ async def _may(site, client, account, namespace):
         for resource in rule["resources"]
         for name in rule.get("resourceNames", [""])
         for verb in rule["verbs"]
-        if not resource.startswith("selfsubject")
     }
 
 
