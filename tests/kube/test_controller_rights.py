@@ -1,0 +1,92 @@
+"""
+The controller with nothing but the rights and the fences that the chart gives it.
+"""
+
+import json
+
+import pytest
+
+from tests.chart.helm import HARBOR, render
+from tests.kube.client import object_path
+from tests.kube.controllers import Controller, Pods, config_for, eventually, started
+from webhook.standin.server import HarborStandIn
+from webhook.standin.thread import ThreadedStandIn
+
+
+pytestmark = [pytest.mark.kube, pytest.mark.slow]
+
+_NAME = "harbor-cache-webhook"
+_NAMESPACE = "harbor-cache"
+_KINDS = {
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "ConfigMap",
+    "MutatingWebhookConfiguration",
+    "Role",
+    "RoleBinding",
+    "Secret",
+    "ServiceAccount",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+}
+
+
+@pytest.fixture
+async def kubeconfig(client, cluster, tmp_path):
+    """
+    Apply the chart's objects, and yield a kubeconfig with the controller's own token.
+    """
+    objects = [
+        item
+        for item in render(*HARBOR)
+        if item["kind"] in _KINDS and "helm.sh/hook" not in item["metadata"].get("annotations", {})
+    ]
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _NAMESPACE}}
+    for item in (namespace, *objects):
+        (await client.apply(item)).expect()
+    path = f"/api/v1/namespaces/{_NAMESPACE}/serviceaccounts/{_NAME}-controller/token"
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    token = (await client.request("POST", path, request)).expect()["status"]["token"]
+    content = json.loads(cluster.kubeconfig().read_text())
+    content["users"][0]["user"] = {"token": token}
+    file = tmp_path / "controller.kubeconfig"
+    file.write_text(json.dumps(content))
+    yield file
+    for item in reversed(objects):
+        await client.delete(object_path(item))
+
+
+async def test_its_rights_are_enough(client, make_namespace, kubeconfig, tmp_path):
+    """
+    Pods are put back, certificates and quarantine written, Events told: nothing is forbidden.
+    """
+    with ThreadedStandIn(HarborStandIn(strict=False)) as harbor:
+        pods = Pods(client, await make_namespace(), harbor.url)
+        await pods.stuck("web")
+        controller = Controller(
+            tmp_path, kubeconfig, _NAMESPACE, config_for(harbor.url), "--tls-mode", "self-managed"
+        )
+        async with started(controller):
+            harbor.stop()
+
+            async def restored():
+                return await pods.images("web") == {"web": "nginx:1"}
+
+            async def told():
+                return ["HarborCacheRestored"] == await pods.events("web")
+
+            async def trusted():
+                path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+                webhooks = (await client.get(f"{path}/{_NAME}"))["webhooks"]
+                return all(webhook["clientConfig"].get("caBundle") for webhook in webhooks)
+
+            async def written():
+                path = f"/api/v1/namespaces/{_NAMESPACE}/configmaps/{_NAME}-quarantine"
+                return "quarantine.json" in ((await client.get(path)).get("data") or {})
+
+            for check in (restored, told, trusted, written):
+                await eventually(check)
+
+            assert [] == controller.events("event not written")
+            assert 0 == await controller.metric("recovery_failures_total", cause="forbidden")
+            assert 0 == await controller.metric("recovery_failures_total", cause="quarantine")
