@@ -19,6 +19,29 @@ _PREFIX: Final = "harbor_cache"
 _REVIEW_BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0)
 _PROBE_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
 
+_RELOADS: Final = ("loaded", "refused")
+_RECOVERIES: Final = ("project-unavailable", "pull-hangs", "pull-fails")
+_RECOVERY_FAILURES: Final = (
+    "record-mismatch",
+    "image-volume",
+    "ephemeral-container",
+    "conflict",
+    "forbidden",
+    "api-error",
+    "quarantine",
+    "quarantine-full",
+)
+
+
+def _begin_at_zero(counter: Counter, values: tuple[str, ...]) -> None:
+    """
+    Show a counter for each of its label's *values* from the start.
+
+    Prometheus sees no increase in a series that begins at 1, so an alert would miss the first time.
+    """
+    for value in values:
+        counter.labels(value)
+
 
 class HarborMetrics:
     """
@@ -103,6 +126,9 @@ class WebhookMetrics:
         self.reviews_of = cache(self.reviews.labels)
         self.images_of = cache(self.images.labels)
         self.review_duration_of = cache(self.review_duration.labels)
+        for mode in ("enforce", "audit"):
+            self.review_duration_of(mode)
+        _begin_at_zero(self.config_reload, _RELOADS)
 
 
 class ControllerMetrics:
@@ -147,3 +173,6 @@ class ControllerMetrics:
             "Images that are left alone since Harbor could not serve them.",
             registry=self.registry,
         )
+        _begin_at_zero(self.config_reload, _RELOADS)
+        _begin_at_zero(self.pods_recovered, _RECOVERIES)
+        _begin_at_zero(self.recovery_failures, _RECOVERY_FAILURES)
