@@ -10,6 +10,8 @@ from copy import deepcopy
 import jsonpatch
 import pytest
 
+from pydantic import ValidationError
+
 from webhook import admission
 from webhook.admission import Policy, admit, decide_pod
 from webhook.availability import UNKNOWN, Availability, State
@@ -449,3 +451,29 @@ def test_a_pod_outside_of_a_review_is_decided_in_the_same_way():
     assert [("rewritten", "rule"), ("kept", "pull-policy-never")] == [
         (outcome.outcome, outcome.reason) for outcome in outcomes
     ]
+
+
+@pytest.mark.parametrize(
+    "obj",
+    [
+        {"spec": {"containers": [5, 5]}},
+        {"spec": {"initContainers": [{"name": 5, "image": []}, {"name": 5}]}},
+        {"spec": {"volumes": [[], []]}},
+        {"spec": {"imagePullSecrets": [{"name": 1}, {"name": 2}]}},
+        {"metadata": {"ownerReferences": [1, 2, 3]}},
+        {"metadata": {"annotations": {"a": 1, "b": {}, "c": None}}},
+        {"metadata": {"labels": {"a": 1, "b": {}, "c": None}}},
+        {"spec": {"containers": [{}] * 20_001}},
+    ],
+)
+def test_the_first_mistake_is_enough(obj):
+    """
+    A million wrong values, or a million containers, cost no more than one: the rest is not read.
+    """
+    with pytest.raises(ValidationError) as caught:
+        Pod.model_validate_json(json.dumps(obj))
+    answer = admit(read_review(json.dumps(review(obj)).encode()), POLICY, ALL, "enforce")
+
+    assert caught.value.error_count() <= 2  # A container has a second field to look at.
+    assert "kept" == answer.outcome
+    assert json.loads(answer.body)["response"]["allowed"] is True

@@ -12,13 +12,15 @@ from io import BytesIO
 import pytest
 import structlog
 
-from aiohttp import ClientConnectionError
+from aiohttp import ClientConnectionError, web
+from aiohttp.test_utils import TestServer
 
 from webhook import app as app_module
 from webhook.admission import Policy
 from webhook.app import MAX_BODY_BYTES, Service, business_app, ops_app
 from webhook.availability import Availability
 from webhook.config import default_config
+from webhook.connections import Connections
 from webhook.metrics import WebhookMetrics
 
 
@@ -154,6 +156,115 @@ async def test_a_slow_body_is_given_up(client, monkeypatch):
     assert 408 == answer.status
 
 
+async def test_promised_bodies_do_not_hold_up_others(service, aiohttp_client):
+    """
+    Many clients that announce a body and send a little of it hold no room that others need.
+    """
+    server = TestServer(business_app(service))
+    client = await aiohttp_client(server)
+    head = b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    stalled = [await asyncio.open_connection(server.host, server.port) for _ in range(80)]
+    for _, writer in stalled:
+        writer.write(head + b"Content-Length: 262144\r\n\r\n{")
+    await asyncio.sleep(0.2)
+
+    answer = await client.post("/mutate", data=BODY[:100], headers=JSON)
+    still_waiting = not any(reader.at_eof() for reader, _ in stalled)
+    for _, writer in stalled:
+        writer.transport.abort()
+
+    assert 400 == answer.status
+    assert still_waiting
+
+
+async def test_a_small_body_that_stalls_is_given_up(client, monkeypatch):
+    """
+    Half a small body is waited for no longer than the API server would.
+    """
+    monkeypatch.setattr(app_module, "SMALL_READ_SECONDS", 0.2)
+    reader, writer = await asyncio.open_connection(client.host, client.port)
+    writer.write(b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+    writer.write(b"Content-Length: 9\r\n\r\n{")
+
+    status = await reader.readline()
+    writer.close()
+
+    assert b"HTTP/1.1 408 Request Timeout\r\n" == status
+
+
+async def test_a_client_that_goes_away_leaves_no_trace(client, caplog):
+    """
+    A connection lost in the middle of a body is nothing to write home about.
+    """
+    with structlog.testing.capture_logs() as logs:
+        _, writer = await asyncio.open_connection(client.host, client.port)
+        writer.write(b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+        writer.write(b"Content-Length: 9\r\n\r\n{")
+        await asyncio.sleep(0.1)
+        writer.transport.abort()
+        await asyncio.sleep(0.2)
+
+    assert [] == logs
+    assert [] == caplog.records
+
+
+async def test_too_many_connections(service, aiohttp_client):
+    """
+    Where the limit is reached, the oldest that never sent a review goes, and one with reviews stays.
+    """
+    service.connections = Connections(limit=3)
+    app = web.AppRunner(business_app(service))
+    await app.setup()
+    listener = await asyncio.get_running_loop().create_server(
+        service.connections.factory(app.server), "127.0.0.1", 0
+    )
+    port = listener.sockets[0].getsockname()[1]
+
+    async def ask(reader, writer):
+        writer.write(
+            b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+        )
+        line = await reader.readline()
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        await reader.readexactly(length)
+        return line
+
+    async def opened():
+        connection = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.sleep(0.05)
+        return connection
+
+    async def is_closed(connection):
+        try:
+            return await asyncio.wait_for(connection[0].read(1), 0.3) == b""
+        except ConnectionResetError:
+            return True
+        except TimeoutError:
+            return False
+
+    good = await opened()
+    first = await ask(*good)
+    idle = [await opened() for _ in range(4)]
+    closed = [await is_closed(each) for each in idle]
+    again = await ask(*good)
+    for each in idle[2:]:
+        await ask(*each)
+    late = await opened()
+    refused = await is_closed(late)
+    for _, writer in (good, *idle, late):
+        writer.transport.abort()
+    await asyncio.sleep(0.05)
+    listener.close()
+    await app.cleanup()
+
+    assert b"HTTP/1.1 200 OK\r\n" == first
+    assert [True, True, False, False] == closed
+    assert b"HTTP/1.1 200 OK\r\n" == again
+    assert refused
+
+
 async def test_wrong_methods_and_paths_are_4xx(client):
     """
     Everything else is answered in the same plain way.
@@ -241,7 +352,7 @@ async def test_large_bodies_do_not_hold_up_small_ones(client, service):
     """
     Large bodies wait for their share of memory; a small one passes them by.
     """
-    large = service.budget(MAX_BODY_BYTES)
+    large = service.large
     async with AsyncExitStack() as stack:
         for _ in range(4):
             await stack.enter_async_context(large.hold(MAX_BODY_BYTES))

@@ -15,6 +15,7 @@ import time
 
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -322,6 +323,57 @@ async def test_sigterm_drains(directory):
     assert "shutting down\n" == unready[1]
     assert "close" == goodbye
     assert 0 == code
+
+
+def resident_mebibytes(process):
+    status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) // 1024 for line in status if line.startswith("VmRSS"))
+
+
+async def test_hostile_connections(directory):
+    """
+    Hundreds of idle, half-sent and broken connections cost little, and reviews go on meanwhile.
+    """
+    head = b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    kinds = {
+        "idle": b"",
+        "half a header": head + b"X: " + b"a" * 7000,
+        "half a small body": head + b"Content-Length: 200000\r\n\r\n" + b"{" * 1000,
+        "half a large body": head + b"Content-Length: 9000000\r\n\r\n" + b"{" * 100_000,
+        "broken": b"\0" * 100 + b"\r\n\r\n",
+    }
+    each = 60
+    async with Webhook(directory) as webhook:
+        await webhook.ready()
+        before = resident_mebibytes(webhook.process)
+        opened = []
+        for sent in kinds.values():
+            for _ in range(each):
+                _, writer = await asyncio.open_connection(
+                    "127.0.0.1", webhook.port, ssl=webhook.trust(), server_hostname="localhost"
+                )
+                writer.write(sent)
+                opened.append(writer)
+        for _ in range(20):  # No TLS at all.
+            _, writer = await asyncio.open_connection("127.0.0.1", webhook.port)
+            writer.write(head)
+            opened.append(writer)
+        reasons = {await webhook.ask() for _ in range(20)}
+        alive = (await webhook.ops("/livez"))[0]
+        after = resident_mebibytes(webhook.process)
+        for writer in opened:
+            writer.transport.abort()
+        await asyncio.sleep(0.5)
+        last = await webhook.ask()
+    lines = webhook.log.read_text().splitlines()
+    print(f"\n{len(opened)} hostile connections: {before} MiB before, {after} MiB with them")
+
+    assert {"rule"} == reasons
+    assert 200 == alive
+    assert "rule" == last
+    assert all(json.loads(line) for line in lines)
+    # asyncio's own 256 KiB per TLS connection would be more than this by themselves.
+    assert after - before < len(opened) * 0.25
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import time
 
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -22,6 +22,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from webhook.admission import Admission, Mode, Policy, admit
 from webhook.availability import Availability
+from webhook.connections import Connections
 from webhook.errors import InvalidReviewError
 from webhook.logs import clean
 from webhook.metrics import WebhookMetrics
@@ -37,12 +38,18 @@ The largest review that is read: etcd's 1.5 MiB, six times over by HTML escapes,
 
 READ_SECONDS: Final = 10.0
 """
-How long a client may take to send a body.  The API server itself waits two seconds in all.
+How long a client may take to send a large body, and to wait for its turn.
+"""
+
+SMALL_READ_SECONDS: Final = 3.0
+"""
+The same for a small one.  The API server itself waits two seconds in all.
 """
 
 _LARGE_BODY_BYTES: Final = 256 * 1024
 _LARGE_BODIES_BYTES: Final = 48 * 1024 * 1024
 _SMALL_BODIES_BYTES: Final = 16 * 1024 * 1024
+_MAX_WAITING: Final = 64
 _MAX_LOGGED_IMAGES: Final = 20
 
 _log = structlog.get_logger()
@@ -89,6 +96,21 @@ class _Budget:
         """
         Take *size* bytes for as long as the context lasts.
         """
+        await self.take(size)
+        try:
+            yield
+        finally:
+            self.give_back(size)
+
+    async def take(self, size: int) -> None:
+        """
+        Take *size* bytes, when they are free.
+
+        Raises:
+            TimeoutError: if so many wait already that it would take too long.
+        """
+        if len(self._waiting) >= _MAX_WAITING:
+            raise TimeoutError
         if self._waiting or self._free < size:
             turn = asyncio.get_running_loop().create_future()
             self._waiting.append((size, turn))
@@ -96,16 +118,15 @@ class _Budget:
                 await turn
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled():
-                    self._give_back(size)
+                    self.give_back(size)
                 raise
         else:
             self._free -= size
-        try:
-            yield
-        finally:
-            self._give_back(size)
 
-    def _give_back(self, size: int) -> None:
+    def give_back(self, size: int) -> None:
+        """
+        Return *size* bytes that were taken.
+        """
         self._free += size
         while self._waiting:
             wanted, turn = self._waiting[0]
@@ -129,19 +150,47 @@ class Service:
         metrics: what counts them.
         draining: set when the process is about to end: every answer then asks the client to
             open its next connection elsewhere.
+        connections: the open connections of the business port.
     """
 
     knowledge: Knowledge
     metrics: WebhookMetrics
     draining: bool = False
-    _large: _Budget = field(default_factory=lambda: _Budget(_LARGE_BODIES_BYTES))
-    _small: _Budget = field(default_factory=lambda: _Budget(_SMALL_BODIES_BYTES))
+    connections: Connections = field(default_factory=Connections)
+    large: _Budget = field(default_factory=lambda: _Budget(_LARGE_BODIES_BYTES))
+    small: _Budget = field(default_factory=lambda: _Budget(_SMALL_BODIES_BYTES))
 
-    def budget(self, size: int) -> _Budget:
+    @asynccontextmanager
+    async def body(self, request: web.Request, size: int) -> AsyncIterator[bytes]:
         """
-        Return where a body of *size* bytes is counted, so that large ones never hold up small ones.
+        Read a body of at most *size* bytes, which count for as long as the context lasts.
+
+        Large ones never hold up small ones.  A large one gets all its room before it is read, or
+        many half-read ones would wait for each other.  A small one takes room as it arrives: a
+        promise alone holds none.
+
+        Raises:
+            TimeoutError: if the body did not arrive in time.
         """
-        return self._large if size > _LARGE_BODY_BYTES else self._small
+        if request.content.is_eof():  # It is all there, as with most reviews.
+            yield await request.read()
+            return
+        if size > _LARGE_BODY_BYTES:
+            async with AsyncExitStack() as held:
+                async with asyncio.timeout(READ_SECONDS):
+                    await held.enter_async_context(self.large.hold(size))
+                    body = await request.read()
+                yield body
+            return
+        arrived = bytearray()
+        try:
+            async with asyncio.timeout(SMALL_READ_SECONDS):
+                while chunk := await request.content.readany():
+                    await self.small.take(len(chunk))
+                    arrived += chunk
+            yield bytes(arrived)
+        finally:
+            self.small.give_back(len(arrived))
 
 
 _SERVICE: Final = web.AppKey("service", Service)
@@ -182,8 +231,8 @@ async def _never_5xx(request: web.Request, handler: _Handler) -> web.StreamRespo
     except web.HTTPException as error:
         response = _refuse(request, error.status, error.text or error.reason)
         response.headers.update({k: v for k, v in error.headers.items() if k == "Allow"})
-    except ConnectionResetError:
-        raise
+    except ConnectionResetError:  # It went away; this is for nobody.
+        response = _refuse(request, 400, "the connection was lost")
     except Exception as error:  # noqa: BLE001 - the client gets a sentence, the log the rest.
         _log.error("request failed", error=type(error).__name__, exc_info=True)
         response = _refuse(request, 400, "the request could not be handled")
@@ -220,15 +269,10 @@ async def _review(request: web.Request, mode: Mode) -> web.StreamResponse:
         )
     body = b""
     try:
-        if (
-            request.content.is_eof()
-        ):  # All of it is there, as with most reviews: nothing to wait for.
-            body = await request.read()
-            return _answer(service, body, mode)
-        async with asyncio.timeout(READ_SECONDS) as deadline, service.budget(size).hold(size):
-            body = await request.read()
-            deadline.reschedule(None)
-            return _answer(service, body, mode)
+        async with service.body(request, size) as body:
+            response = _answer(service, body, mode)
+        service.connections.found_useful(request.protocol)
+        return response
     except TimeoutError:
         raise web.HTTPRequestTimeout(text="the body did not arrive in time") from None
     except InvalidReviewError as error:

@@ -2,19 +2,25 @@
 Logs: one JSON object per line on standard output, written by a thread of its own.
 
 A full pipe must never hold up an admission review.  So lines wait in a bounded queue, and are
-dropped and counted when whoever reads them falls behind.
+dropped and counted when whoever reads them falls behind.  What libraries say through Python's own
+`logging` (asyncio of failed handshakes, aiohttp of broken requests) takes the same way: its default
+is to write to standard error there and then.
 """
 
 import atexit
+import logging
 import os
 import sys
 import threading
 import time
+import traceback
 
 from collections import deque
 from typing import BinaryIO, Final
 
 import structlog
+
+from aiohttp.http_exceptions import HttpProcessingError
 
 
 __all__ = ["LineWriter", "clean", "setup_logging"]
@@ -24,6 +30,7 @@ _MAX_LINES: Final = 10_000
 # reviews, which costs them more than all the rest.
 _BATCH_SECONDS: Final = 0.02
 _MAX_TEXT: Final = 256
+_MAX_TRACEBACK: Final = 4096
 
 
 class LineWriter:
@@ -76,9 +83,32 @@ class LineWriter:
                 self._idle.set()
 
 
+class _FromLibraries(logging.Handler):
+    """
+    Turns what libraries log into events, cut to what a line can bear.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """
+        Log one record; what clients do wrong is no error of ours and has no traceback.
+        """
+        log = structlog.get_logger()
+        error = record.exc_info[1] if record.exc_info else None
+        words = {"logger": record.name}
+        if error is not None:
+            words |= {"error": type(error).__name__, "detail": clean(str(error))}
+        if isinstance(error, HttpProcessingError):
+            log.info(clean(record.getMessage()), **words)
+            return
+        if error is not None:
+            text = "".join(traceback.format_exception(error, limit=-8))
+            words["exception"] = text[-_MAX_TRACEBACK:]
+        log.log(record.levelno, clean(record.getMessage()), **words)
+
+
 def setup_logging() -> LineWriter:
     """
-    Send structlog's events to standard output as JSON; return the writer behind it.
+    Send all events to standard output as JSON, one line each; return the writer behind it.
     """
     stream = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     writer = LineWriter(stream)
@@ -94,6 +124,7 @@ def setup_logging() -> LineWriter:
         logger_factory=lambda *_: writer,
         cache_logger_on_first_use=True,
     )
+    logging.basicConfig(handlers=[_FromLibraries()], level=logging.WARNING, force=True)
     return writer
 
 

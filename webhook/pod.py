@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Any, Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 
@@ -55,6 +55,29 @@ On the API server's copy of a static Pod; the kubelet runs the original, whateve
 
 # A container's name is a DNS label; only then does it fit behind the prefix of an annotation.
 _DNS_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
+
+
+_MAX_ITEMS: Final = 20_000
+"""
+More containers or volumes fit into no Pod that etcd takes (1.5 MiB).
+"""
+
+_Item = TypeVar("_Item")
+
+# Whoever sends millions of wrong values is told of the first: to collect them all takes half a
+# minute and the memory of a whole webhook.
+_List = Annotated[list[_Item], Field(max_length=_MAX_ITEMS, fail_fast=True)]
+
+
+def _only_strings(members: dict[str, Any]) -> dict[str, Any]:
+    for value in members.values():
+        if not isinstance(value, str):
+            raise ValueError("all values must be strings")  # noqa: TRY004 - pydantic's protocol.
+    return members
+
+
+# As dict[str, str], but with one error at the most; dictionaries know no fail_fast.
+_Strings = Annotated[dict[str, Any], AfterValidator(_only_strings)]
 
 
 class _Model(BaseModel):
@@ -102,11 +125,11 @@ class PodSpec(_Model):
     The part of a Pod that a Pod template has as well.
     """
 
-    containers: list[Container] | None = None
-    init_containers: list[Container] | None = None
-    ephemeral_containers: list[Container] | None = None
-    volumes: list[Volume] | None = None
-    image_pull_secrets: list[LocalObjectReference] | None = None
+    containers: _List[Container] | None = None
+    init_containers: _List[Container] | None = None
+    ephemeral_containers: _List[Container] | None = None
+    volumes: _List[Volume] | None = None
+    image_pull_secrets: _List[LocalObjectReference] | None = None
 
 
 class OwnerReference(_Model):
@@ -127,9 +150,9 @@ class Metadata(_Model):
     name: str = ""
     generate_name: str = ""
     namespace: str = ""
-    labels: dict[str, str] | None = None
-    annotations: dict[str, str] | None = None
-    owner_references: list[OwnerReference] | None = None
+    labels: _Strings | None = None
+    annotations: _Strings | None = None
+    owner_references: _List[OwnerReference] | None = None
 
 
 class Pod(_Model):

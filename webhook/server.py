@@ -10,7 +10,6 @@ import gc
 import signal
 import time
 
-from asyncio import sslproto
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +25,7 @@ from webhook.admission import Policy
 from webhook.app import Service, business_app, ops_app
 from webhook.availability import Availability
 from webhook.config import Config, load_config
+from webhook.connections import keep_tls_buffers_small
 from webhook.errors import ConfigError, HarborCacheError
 from webhook.harbor.probe import Monitor
 from webhook.metrics import WebhookMetrics
@@ -51,11 +51,11 @@ _WATCH_SECONDS: Final = 1.0
 # fifth of the processor time went into looking for them.
 _GARBAGE_THRESHOLDS: Final = (20_000, 10, 20)
 
-_TLS_BUFFER_BYTES: Final = 32 * 1024
-"""
-What a connection's TLS buffer takes: two records.  With asyncio's own 256 KiB, a thousand idle
-connections would pass the memory limit of a Pod.
-"""
+# The longest that a TLS handshake or goodbye may take; the API server gives a handshake as much.
+_TLS_SECONDS: Final = 10.0
+
+# What is read ahead of a connection whose body has to wait for its turn, is twice this.
+_READ_BYTES: Final = 16 * 1024
 
 _log = structlog.get_logger()
 
@@ -159,27 +159,33 @@ class Server:
             asyncio.create_task(self._watch()),
             asyncio.create_task(self._await_first_round()),
         ]
-        sslproto.SSLProtocol.max_size = _TLS_BUFFER_BYTES
         business = _runner(business_app(self.service))
         ops = _runner(ops_app(self.service))
         try:
             await ops.setup()
             await business.setup()
             ops_site = web.TCPSite(ops, options.host, options.ops_port)
-            site = web.TCPSite(
-                business,
+            await ops_site.start()
+            keep_tls_buffers_small()
+            listener = await loop.create_server(
+                self.service.connections.factory(_server(business)),
                 options.host,
                 options.port,
-                ssl_context=self._certificate.context,
+                ssl=self._certificate.context,
+                ssl_handshake_timeout=_TLS_SECONDS,
+                ssl_shutdown_timeout=_TLS_SECONDS,
                 backlog=1024,
             )
-            await ops_site.start()
-            await site.start()
             gc.freeze()  # What is loaded by now stays; don't look through it again and again.
             gc.set_threshold(*_GARBAGE_THRESHOLDS)
-            _log.info("listening", host=options.host, port=_port(business), ops_port=_port(ops))
+            _log.info(
+                "listening",
+                host=options.host,
+                port=listener.sockets[0].getsockname()[1],
+                ops_port=ops.addresses[0][1],
+            )
             await stop.wait()
-            await self._drain(site)
+            await self._drain(listener)
         finally:
             for task in background:
                 task.cancel()
@@ -189,7 +195,7 @@ class Server:
             await ops.cleanup()
             _log.info("stopped")
 
-    async def _drain(self, site: web.TCPSite) -> None:
+    async def _drain(self, listener: asyncio.Server) -> None:
         """
         Stay for the requests that still come, telling each to go elsewhere next time.
 
@@ -199,7 +205,7 @@ class Server:
         self.service.draining = True
         _log.info("draining", seconds=self._options.drain_seconds)
         await asyncio.sleep(self._options.drain_seconds)
-        await site.stop()
+        listener.close()
 
     async def _await_first_round(self) -> None:
         with suppress(TimeoutError):
@@ -302,13 +308,15 @@ def _runner(app: web.Application) -> web.AppRunner:
         access_log=None,
         auto_decompress=False,
         keepalive_timeout=KEEPALIVE_SECONDS,
+        read_bufsize=_READ_BYTES,
         shutdown_timeout=5.0,
     )
 
 
-def _port(runner: web.AppRunner) -> int:
-    port: int = runner.addresses[0][1]
-    return port
+def _server(runner: web.AppRunner) -> web.Server:
+    if runner.server is None:
+        raise RuntimeError("the routes are not set up")
+    return runner.server
 
 
 def _read_text(path: Path) -> str | None:

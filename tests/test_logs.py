@@ -1,0 +1,60 @@
+"""
+The log of a process: JSON, one bounded line per event, whoever has something to say.
+"""
+
+import json
+import subprocess
+import sys
+
+
+def lines_of(program):
+    done = subprocess.run(
+        [sys.executable, "-c", f"from webhook.logs import setup_logging\n{program}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    assert "" == done.stderr
+
+    return done.stdout.splitlines()
+
+
+def test_what_libraries_log_is_json_too():
+    """
+    Python's own logging, which writes to standard error by default, ends in the same stream.
+    """
+    (line,) = lines_of(
+        "setup_logging()\n"
+        "import logging\n"
+        "try:\n"
+        "    raise ValueError('x' * 100_000)\n"
+        "except ValueError:\n"
+        "    logging.getLogger('asyncio').exception('a%s', 'b' * 100_000)\n"
+    )
+    found = json.loads(line)
+
+    assert ("asyncio", "error", "ValueError") == (found["logger"], found["level"], found["error"])
+    assert "Traceback" in found["exception"] or "xxx" in found["exception"]
+    assert len(line) < 8_000
+
+
+def test_broken_requests_are_no_errors_of_ours():
+    """
+    What a client sends wrongly is told in one short line, without a traceback.
+    """
+    (line,) = lines_of(
+        "setup_logging()\n"
+        "import logging\n"
+        "from aiohttp.http_exceptions import BadHttpMessage\n"
+        "try:\n"
+        "    raise BadHttpMessage('y' * 100_000)\n"
+        "except BadHttpMessage:\n"
+        "    logging.getLogger('aiohttp.server').exception('Error handling request')\n"
+    )
+    found = json.loads(line)
+
+    assert "info" == found["level"]
+    assert "exception" not in found
+    assert len(line) < 1_000
