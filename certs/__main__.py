@@ -4,10 +4,12 @@ The command line: ``python -m certs``, and ``harbor-cache certs``.
 
 import datetime as dt
 import json
+import re
 import sys
 
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -18,6 +20,10 @@ from certs.issue import issue_into
 
 
 __all__ = ["main"]
+
+# RFC 1123, section 2.1, with a wildcard for the first label (RFC 9525, section 6.3).
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_DNS_NAME: Final = re.compile(rf"(?=.{{1,253}}\Z)(?:\*\.)?{_LABEL}(?:\.{_LABEL})*", re.ASCII)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -80,6 +86,11 @@ def issue(
         try:
             addresses.append(ip_address(host))
         except ValueError:
+            if not _DNS_NAME.fullmatch(host):
+                raise click.BadParameter(
+                    f"{host!r} is neither a DNS name nor an IP address",
+                    param_hint="--host",
+                ) from None
             names.append(host)
     try:
         issued = issue_into(
@@ -123,8 +134,8 @@ def inspect(targets: tuple[str, ...], output: str) -> None:
     kubectl get secret,mutatingwebhookconfiguration -n harbor-cache -o yaml |
       harbor-cache certs inspect -
 
-    Exit code 1: something has expired, is damaged, does not match its key, or is signed by none
-    of the authorities given.  Keys are never shown.
+    Exit code 1: something has expired, is damaged, does not match its key, is not for the HOST
+    that was asked, or is signed by none of the authorities given.  Keys are never shown.
     """  # noqa: D301 - click's mark for lines that stay as they are.
     try:
         materials = [material for target in targets for material in collect(target)]

@@ -12,6 +12,7 @@ import sys
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,12 +46,15 @@ _CERTIFICATES: Final = ("tls.crt", "ca.crt", "previous.crt")
 class Material:
     """
     What was found in one place: certificates, or what should be some, and perhaps a key.
+
+    `asked_for` is the name or address that a client would hold a served certificate against.
     """
 
     place: str
     certificate_pem: bytes
     key_pem: bytes | None = field(default=None, repr=False)
     retired: bool = False
+    asked_for: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,8 @@ def collect(target: str) -> Iterator[Material]:
     address = _ADDRESS.fullmatch(target)
     if address is not None and not Path(target).exists():
         host = address["ipv6"] or address["host"]
-        yield Material(target, _served_by(host, int(address["port"])))
+        served = _served_by(host, int(address["port"]))
+        yield Material(target, served, asked_for=host)
         return
     try:
         if Path(target).is_dir():
@@ -126,7 +131,26 @@ def _findings(material: Material, authorities: Bundle, now: dt.datetime) -> Iter
             except CertificateError as error:
                 facts["key"] = "does not fit"
                 problems.append(str(error))
+        if position == 0 and material.asked_for:
+            fits = _stands_for(names_of(certificate), material.asked_for)
+            asked = _printable(material.asked_for)
+            facts["asked for"] = f"{asked}, which it is {'' if fits else 'not '}for"
+            if not fits:
+                problems.append(f"it is not for {asked}")
         yield Finding(material.place, facts, tuple(problems))
+
+
+def _stands_for(names: Iterable[str], wanted: str) -> bool:
+    """
+    Tell whether a client that asks for *wanted* takes a certificate with these *names* (RFC 9525).
+    """
+    try:
+        address = str(ip_address(wanted))
+    except ValueError:
+        name = wanted.rstrip(".").lower()
+        parent = name.partition(".")[2]
+        return any(held.lower() in {name, f"*.{parent}" if parent else name} for held in names)
+    return address in names
 
 
 def _facts(

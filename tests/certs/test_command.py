@@ -155,6 +155,51 @@ async def test_inspect_shows_what_is_served(tmp_path):
             run, "inspect", f"127.0.0.1:{port}", tmp_path / "trusted.pem"
         )
 
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 1  # The pair is for a Service, not for this address.
+    assert done.output.count("PROBLEM") == 1
     assert source.fingerprint in done.output
     assert "signed by an authority given here" in done.output
+
+
+@pytest.mark.parametrize(
+    "host", ["", "a b", "-x", "a..b", "https://x", "x:1", "x" * 64, "ä.example"]
+)
+def test_issue_refuses_what_is_no_name(tmp_path, host):
+    """
+    A host that is neither a DNS name nor an address is named, and nothing is written.
+    """
+    done = run("issue", tmp_path / "new", "--host", host)
+
+    assert done.exit_code == 2
+    assert "neither a DNS name nor an IP address" in " ".join(done.output.split())
+    assert not (tmp_path / "new").exists()
+
+
+def test_issue_takes_names_and_addresses(tmp_path):
+    """
+    DNS names, wildcards and addresses of both families come out as they were asked for.
+    """
+    hosts = ("a.example", "*.b.example", "10.0.0.1", "::2", "single")
+    done = run("issue", tmp_path, *(word for host in hosts for word in ("--host", host)))
+
+    assert done.exit_code == 0, done.output
+    assert all(host in done.output for host in hosts)
+
+
+@pytest.mark.parametrize(
+    ("host", "fits"), [("127.0.0.1", True), ("localhost", True), ("127.0.0.2", False)]
+)
+async def test_inspect_says_whether_it_is_for_the_name_asked(tmp_path, host, fits):
+    """
+    A certificate that is served under a name it does not stand for is a problem.
+    """
+    run("issue", tmp_path, "--host", "LOCALHOST", "--host", "127.0.0.1")
+    source = FileSource(tmp_path / "tls.crt", tmp_path / "tls.key")
+    source.check()
+    server = await asyncio.start_server(lambda *_: None, host, 0, ssl=source.context)
+    port = server.sockets[0].getsockname()[1]
+    done = await asyncio.to_thread(run, "inspect", f"{host}:{port}", tmp_path / "ca.crt")
+    server.close()
+
+    assert done.exit_code == (0 if fits else 1), done.output
+    assert f"{host}, which it is {'' if fits else 'not '}for" in done.output
