@@ -192,6 +192,28 @@ def test_rotates_the_authority_with_an_overlap(cluster):
     assert old not in cluster.authority[1]["previous.crt"]
 
 
+def test_trust_that_was_lost_begins_anew(cluster):
+    """
+    Where caBundle loses the new authority for a moment, the time that it has to be trusted restarts.
+    """
+    before, old = cluster.bundles, cluster.authority[1]["ca.crt"]
+    for _ in range(_MANY_RESTS):
+        if old != cluster.authority[1]["ca.crt"]:
+            break
+        before, old = cluster.bundles, cluster.authority[1]["ca.crt"]
+        cluster.now = cluster.settle().until
+        cluster.settle()
+    began = cluster.now
+    cluster.now = began + LIFETIMES.settling - SECOND
+    cluster.bundles = before
+    cluster.settle()
+    cluster.now = began + LIFETIMES.settling
+    cluster.settle()
+
+    assert old != cluster.authority[1]["ca.crt"]
+    assert old == cluster.serving[1]["ca.crt"]
+
+
 def test_ten_years_with_outages_of_the_controller(cluster):
     """
     Over ten years, with the controller away for 29 days now and then, no handshake can fail.
