@@ -21,6 +21,7 @@ from typing import BinaryIO, Final
 import structlog
 
 from aiohttp.http_exceptions import HttpProcessingError
+from pydantic_core import to_json
 
 
 __all__ = ["LineWriter", "clean", "setup_logging"]
@@ -106,6 +107,13 @@ class _FromLibraries(logging.Handler):
         log.log(record.levelno, clean(record.getMessage()), **words)
 
 
+def _as_line(event: object, **_: object) -> str:
+    """
+    Return *event* as JSON in ASCII: no control character and no bidirectional mark gets through.
+    """
+    return to_json(event, ensure_ascii=True, fallback=str).decode("ascii")
+
+
 def setup_logging() -> LineWriter:
     """
     Send all events to standard output as JSON, one line each; return the writer behind it.
@@ -118,7 +126,7 @@ def setup_logging() -> LineWriter:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
+            structlog.processors.JSONRenderer(serializer=_as_line),
         ],
         wrapper_class=structlog.make_filtering_bound_logger("info"),
         logger_factory=lambda *_: writer,

@@ -6,8 +6,6 @@ without it is no answer, and lenient about what is asked: a review whose object 
 still answered, without a patch.
 """
 
-import json
-
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
+from pydantic_core import to_json
 
 from webhook.errors import InvalidReviewError
 from webhook.patch import Operation
@@ -25,7 +24,6 @@ __all__ = ["Request", "Review", "build_response", "read_review"]
 
 _GROUP: Final = "admission.k8s.io/"
 _V1: Final = "admission.k8s.io/v1"
-_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 
 
 class _Model(BaseModel):
@@ -171,17 +169,13 @@ def build_response(
     response: dict[str, Any] = {"uid": review.request.uid, "allowed": True}
     if patch:
         response["patchType"] = "JSONPatch"
-        response["patch"] = b64encode(_dump(patch)).decode("ascii")
+        response["patch"] = b64encode(to_json(patch)).decode("ascii")
     if message:
         response["status"] = {"message": message}
     if warnings:
         response["warnings"] = warnings
     if audit_annotations:
         response["auditAnnotations"] = audit_annotations
-    return _dump(
+    return to_json(
         {"apiVersion": review.api_version, "kind": "AdmissionReview", "response": response}
     )
-
-
-def _dump(value: object) -> bytes:
-    return _ENCODER.encode(value).encode("ascii")
