@@ -18,7 +18,7 @@ from tests.golang import locked
 from webhook.demo.cluster import cache_directory
 
 
-__all__ = ["IMAGE", "MISSING", "built_image"]
+__all__ = ["IMAGE", "built_image"]
 
 IMAGE: Final = "ghcr.io/harbor-cache-webhook/harbor-cache-webhook"
 _ROOT: Final = Path(__file__).parents[2]
@@ -36,7 +36,6 @@ _INPUTS: Final = (
     "webhook",
 )
 _AUTHORITIES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
-MISSING: Final = {"buildah": "buildah", "debootstrap": "debootstrap"}
 
 
 def built_image(tag: str) -> Path:

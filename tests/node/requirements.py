@@ -14,9 +14,11 @@ __all__ = ["missing"]
 
 # Program → the Debian package that brings it.
 _PROGRAMS: Final = {
+    "buildah": "buildah",
     "containerd": "containerd",
     "ctr": "containerd",
     "runc": "runc",
+    "debootstrap": "debootstrap",
     "docker-registry": "docker-registry",
     "skopeo": "skopeo",
     "umoci": "umoci",
