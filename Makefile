@@ -38,6 +38,13 @@ node-test: setup ## Run the tests with a real kubelet and containerd; needs root
 	@$(RUN) python -m tests.cluster.binaries --node
 	@$(RUN) pytest -m node
 
+# Of the tests that failed in the last run, once more; an error where none is known to have failed.
+.PHONY: test-failed node-test-failed
+test-failed:
+	@$(RUN) pytest -m "not node" --last-failed --last-failed-no-failures none
+node-test-failed:
+	@$(RUN) pytest -m node --last-failed --last-failed-no-failures none
+
 .PHONY: cluster-binaries
 cluster-binaries: setup ## Find or build etcd and kube-apiserver; the last line is their directory
 	@$(RUN) python -m tests.cluster.binaries

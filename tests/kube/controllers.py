@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 from contextlib import asynccontextmanager
 
@@ -85,8 +86,9 @@ class Controller:
 
     def events(self, name):
         """
-        Return the log lines of one event.
+        Return the log lines of one event; they are written in batches, a moment later.
         """
+        time.sleep(0.1)
         lines = [json.loads(line) for line in self.log.read_text().splitlines() if line[:1] == "{"]
         return [line for line in lines if line.get("event") == name]
 

@@ -95,7 +95,7 @@ async def test_stuck_containers_are_put_back(harbor, pods, controller, fault):
         await eventually(lambda: init_restored(pods, image))
         await eventually(lambda: mixed_restored(pods, image))
 
-        assert {"web": "nginx:1"} == await pods.images("plain")
+        await eventually(lambda: plain_restored(pods))
         assert 4 == await running_controller.metric(
             "pods_recovered_total", cause="project-unavailable"
         )
@@ -106,6 +106,10 @@ async def test_stuck_containers_are_put_back(harbor, pods, controller, fault):
         await eventually(told)
         assert 4 == len(running_controller.events("container restored"))
         assert patched_once(await pods.list())
+
+
+async def plain_restored(pods):
+    return await pods.images("plain") == {"web": "nginx:1"}
 
 
 async def init_restored(pods, image):
