@@ -100,7 +100,10 @@ def _refuse(error: Exception) -> web.Response:
 
 
 @REGISTRY.add(
-    "GET HEAD", "/v2/{name*}/manifests/{reference}", fact="recorded: manifest, nine times"
+    "GET HEAD",
+    "/v2/{name*}/manifests/{reference}",
+    fact="recorded: manifest, nine times; seen: ns, which containerd's mirrors send, is ignored",
+    query="ns",
 )
 async def _manifest(call: Call) -> web.StreamResponse:
     try:
@@ -202,7 +205,9 @@ def _to_library(call: Call, project: Project, repository: str) -> web.Response |
     return web.Response(status=301, headers={"Location": location})
 
 
-@REGISTRY.add("GET HEAD", "/v2/{name*}/blobs/{digest}", fact="seen: blobs, cached and not")
+@REGISTRY.add(
+    "GET HEAD", "/v2/{name*}/blobs/{digest}", fact="seen: blobs, cached and not", query="ns"
+)
 async def _blob(call: Call) -> web.StreamResponse:
     try:
         project, repository = await _project(call)
