@@ -1,0 +1,170 @@
+"""
+Certificates that follow each other while Pods are created: none is refused, and none is missed.
+"""
+
+import asyncio
+import base64
+import re
+import time
+
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+
+import pytest
+import trustme
+
+from certs.bundle import Pair
+from certs.rotation import Lifetimes
+from tests.kube.installation import wait_until_rewriting
+from tests.kube.registration import registered, webhook_configuration
+from tests.kube.webhook import WebhookProcess, configuration
+from webhook.controller.certificates import CertificateKeeper, Names
+from webhook.kube import connect
+from webhook.metrics import ControllerMetrics
+from webhook.standin import HarborStandIn, ThreadedStandIn
+
+
+pytestmark = [pytest.mark.kube, pytest.mark.slow]
+
+_PAIRS = 11  # Rotated ten times.
+_AUTHORITIES = 3  # Rotated twice.
+_CREATORS = 2
+_WITHIN = 120.0  # Seconds.
+_LIFETIMES = Lifetimes(
+    authority=timedelta(seconds=36), serving=timedelta(seconds=12), settling=timedelta(seconds=3)
+)
+
+
+class Kubelet:
+    """
+    Copies the serving Secret into the webhook's files, and remembers what it copied.
+    """
+
+    def __init__(self, client, path, webhook):
+        self._client = client
+        self._path = path
+        self._files = {"tls.crt": webhook.certificate_file, "tls.key": webhook.key_file}
+        self._copied = None
+        self.pairs = set()
+        self.authorities = set()
+
+    async def run(self):
+        while True:
+            data = (await self._client.get(self._path)).get("data") or {}
+            if data and data != self._copied:
+                self._copy({key: base64.b64decode(value) for key, value in data.items()})
+                self._copied = data
+            await asyncio.sleep(0.3)
+
+    def _copy(self, data):
+        for key, file in self._files.items():
+            fresh = file.with_suffix(f"{file.suffix}.new")
+            fresh.write_bytes(data[key])
+            fresh.replace(file)
+        certificate = Pair.parse(data["tls.crt"], data["tls.key"]).certificate
+        self.pairs.add(certificate.serial_number)
+        self.authorities.add(certificate.issuer.public_bytes())
+
+
+@asynccontextmanager
+async def _in_background(*loops):
+    tasks = [asyncio.create_task(each) for each in loops]
+    try:
+        yield tasks
+    finally:
+        for each in tasks:
+            each.cancel()
+        for each in tasks:
+            with suppress(asyncio.CancelledError):
+                await each
+
+
+async def _fail_open(client):
+    found = re.findall(
+        r"^apiserver_admission_webhook_fail_open_count\{[^}]*\} (\S+)$",
+        await client.get("/metrics"),
+        re.MULTILINE,
+    )
+    return sum(map(float, found))
+
+
+async def test_rotating_certificates_miss_no_pod(cluster, client, make_namespace, tmp_path):
+    """
+    While the pair is rotated ten times and the authority twice, every Pod is rewritten.
+    """
+    namespace = await make_namespace("enforce")
+    accepted = refused = missed = 0
+    longest = 0.0
+    done = asyncio.Event()
+
+    async def create(creator):
+        nonlocal accepted, refused, missed, longest
+        number = 0
+        while not done.is_set():
+            number += 1
+            pod = {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": f"pod-{creator}-{number}", "namespace": namespace},
+                "spec": {"containers": [{"name": "web", "image": "nginx:1"}]},
+            }
+            started = time.monotonic()
+            answer = await client.create(pod)
+            longest = max(longest, time.monotonic() - started)
+            accepted += answer.ok
+            refused += not answer.ok
+            missed += answer.ok and answer.body["spec"]["containers"][0]["image"] == "nginx:1"
+
+    for name in ("ca", "tls"):
+        metadata = {"name": name, "namespace": namespace}
+        secret = {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": metadata}
+        (await client.create(secret)).expect()
+    with ThreadedStandIn(HarborStandIn()) as harbor:
+        webhook = WebhookProcess(tmp_path, configuration(harbor.url), trustme.CA())
+        # The pair stands for the Service's names, and this one leads to loopback.
+        registration = webhook_configuration(
+            f"https://localhost:{webhook.port}", webhook.ca_bundle
+        )
+        names = Names(
+            namespace=namespace,
+            ca_secret="ca",
+            tls_secret="tls",
+            webhook_configuration=registration["metadata"]["name"],
+            service="localhost",
+        )
+        kubelet = Kubelet(client, f"/api/v1/namespaces/{namespace}/secrets/tls", webhook)
+        await asyncio.to_thread(webhook.start)
+        try:
+            async with registered(client, registration), connect(cluster.kubeconfig()) as kube:
+                keeper = CertificateKeeper(kube, names, ControllerMetrics(), _LIFETIMES)
+                async with _in_background(keeper.run(), kubelet.run()) as loops:
+                    host = harbor.url.removeprefix("http://")
+                    await wait_until_rewriting(client, namespace, host, rewriting=True)
+                    before, started = await _fail_open(client), time.monotonic()
+                    creators = [asyncio.create_task(create(each)) for each in range(_CREATORS)]
+                    while time.monotonic() < started + _WITHIN and not (
+                        len(kubelet.pairs) >= _PAIRS and len(kubelet.authorities) >= _AUTHORITIES
+                    ):
+                        await asyncio.sleep(0.5)
+                    # The last pair has to be served, too.
+                    await asyncio.sleep(3)
+                    done.set()
+                    await asyncio.gather(*creators)
+                    failed_open = await _fail_open(client) - before
+                    seconds = time.monotonic() - started
+                    ended = [each for each in loops if each.done()]
+        finally:
+            await asyncio.to_thread(webhook.stop)
+    print(
+        f"{len(kubelet.pairs)} pairs of {len(kubelet.authorities)} authorities in {seconds:.0f} s:"
+        f" {accepted} Pods accepted, {refused} refused, {missed} not rewritten, failed open"
+        f" {failed_open:.0f} times; longest creation {longest * 1000:.0f} ms"
+    )
+
+    assert ended == []
+    assert len(kubelet.pairs) >= _PAIRS
+    assert len(kubelet.authorities) >= _AUTHORITIES
+    assert refused == 0
+    assert missed == 0
+    assert failed_open == 0
+    assert accepted > 10 * _PAIRS
