@@ -377,25 +377,3 @@ async def test_an_existing_secret(site, client, make_namespace, tmp_path):
     print(f"helm install to the first rewritten Pod: {time.monotonic() - started:.1f} s")
 
     assert "Phase:          Succeeded" in site.helm("test", NAME)
-
-
-async def test_helm_test_says_that_harbor_is_unavailable(site, client, make_namespace):
-    """
-    With Harbor gone helm test fails, and its Pod says why.
-    """
-    from webhook.standin import Fault  # noqa: PLC0415
-
-    namespace = await make_namespace("enforce")
-    site.install()
-    await _wait("the first rewritten Pod", lambda: _rewrites(client, site, namespace))
-    site.harbor.set_fault(Fault.REFUSED)
-    try:
-        with pytest.raises(AssertionError):
-            site.helm("test", NAME)
-    finally:
-        site.harbor.set_fault(Fault.NONE)
-    path = f"/api/v1/namespaces/{NAMESPACE}/pods/{NAME}-test"
-    log = await client.get(f"{path}/log")
-    await client.delete(path)
-
-    assert "Harbor can't serve, so images are left alone" in log
