@@ -79,14 +79,40 @@ class HarborMetrics:
         )
 
 
-class WebhookMetrics:
+class ProcessMetrics:
     """
-    The metrics of `harbor-cache serve`.
+    What both processes count: what they know of Harbor, and the files and the certificate they go by.
     """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.harbor = HarborMetrics(self.registry)
+        self.config_reload = Counter(
+            f"{_PREFIX}_config_reload_total",
+            "Mounted files (config, quarantine, certificate) that changed and were read again.",
+            ["result"],
+            registry=self.registry,
+        )
+        self.certificate_not_after = Gauge(
+            f"{_PREFIX}_certificate_not_after_seconds",
+            "When the serving certificate ends, in seconds since 1970.",
+            registry=self.registry,
+        )
+        self.quarantined_images = Gauge(
+            f"{_PREFIX}_quarantined_images",
+            "Images that are left alone since Harbor could not serve them.",
+            registry=self.registry,
+        )
+        _begin_at_zero(self.config_reload, _RELOADS)
+
+
+class WebhookMetrics(ProcessMetrics):
+    """
+    The metrics of `harbor-cache serve`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
         self.reviews = Counter(
             f"{_PREFIX}_reviews_total",
             "Admission reviews answered.",
@@ -106,39 +132,21 @@ class WebhookMetrics:
             buckets=_REVIEW_BUCKETS,
             registry=self.registry,
         )
-        self.config_reload = Counter(
-            f"{_PREFIX}_config_reload_total",
-            "Mounted files (config, quarantine, certificate) that changed and were read again.",
-            ["result"],
-            registry=self.registry,
-        )
-        self.certificate_not_after = Gauge(
-            f"{_PREFIX}_certificate_not_after_seconds",
-            "When the serving certificate ends, in seconds since 1970.",
-            registry=self.registry,
-        )
-        self.quarantined_images = Gauge(
-            f"{_PREFIX}_quarantined_images",
-            "Images that are left alone since Harbor could not serve them.",
-            registry=self.registry,
-        )
         # What every review asks for: `labels` takes a lock and builds a key each time.
         self.reviews_of = cache(self.reviews.labels)
         self.images_of = cache(self.images.labels)
         self.review_duration_of = cache(self.review_duration.labels)
         for mode in ("enforce", "audit"):
             self.review_duration_of(mode)
-        _begin_at_zero(self.config_reload, _RELOADS)
 
 
-class ControllerMetrics:
+class ControllerMetrics(ProcessMetrics):
     """
     The metrics of `harbor-cache controller`.
     """
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.harbor = HarborMetrics(self.registry)
+        super().__init__()
         self.pods = Gauge(
             f"{_PREFIX}_pods",
             "Pods of opted-in namespaces: pulling through Harbor, direct, or restored.",
@@ -157,22 +165,5 @@ class ControllerMetrics:
             ["cause"],
             registry=self.registry,
         )
-        self.config_reload = Counter(
-            f"{_PREFIX}_config_reload_total",
-            "Config files that changed and were read again.",
-            ["result"],
-            registry=self.registry,
-        )
-        self.certificate_not_after = Gauge(
-            f"{_PREFIX}_certificate_not_after_seconds",
-            "When the serving certificate ends, in seconds since 1970.",
-            registry=self.registry,
-        )
-        self.quarantined_images = Gauge(
-            f"{_PREFIX}_quarantined_images",
-            "Images that are left alone since Harbor could not serve them.",
-            registry=self.registry,
-        )
-        _begin_at_zero(self.config_reload, _RELOADS)
         _begin_at_zero(self.pods_recovered, _RECOVERIES)
         _begin_at_zero(self.recovery_failures, _RECOVERY_FAILURES)
