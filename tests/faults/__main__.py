@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.report import into_docs, table
-from tests.faults.scenarios import SCENARIOS
+from tests.faults.catalogue import SCENARIOS
 from tests.faults.stage import Stage, open_stage
 
 

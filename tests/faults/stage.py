@@ -70,6 +70,7 @@ class Stage:
     replicas: list[WebhookProcess]
     balancer: Balancer
     tally: Tally = field(default_factory=Tally)
+    handshakes: int = 0
 
     @asynccontextmanager
     async def creating(self) -> AsyncIterator[Tally]:
@@ -170,6 +171,24 @@ class Stage:
             for n in (0, 1)
         ]
         (await self.client.patch(path, patch, kind="json-patch")).expect()
+
+    async def shake_hands_again(self) -> None:
+        """
+        Make the API server open new connections.
+
+        Another bundle, if only by a line end, is another client to it.
+        """
+        self.handshakes += 1
+        await self.set_ca_bundle(self.authority.cert_pem.bytes() + b"\n" * self.handshakes)
+        await asyncio.sleep(1)
+
+    async def restart(self, replica: WebhookProcess) -> None:
+        """
+        Restart a replica, and wait until all are ready.
+        """
+        await asyncio.to_thread(replica.stop)
+        await asyncio.to_thread(replica.start)
+        await self.balancer.all_ready()
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from tests.faults.scenarios import SCENARIOS
+from tests.faults.catalogue import SCENARIOS
 
 
 pytestmark = [pytest.mark.kube, pytest.mark.slow]

@@ -1,0 +1,19 @@
+"""
+All faults, in the order in which they are tried.
+"""
+
+from typing import Final
+
+from tests.faults.scenario import Scenario
+from tests.faults.scenarios import certificates, clients, config, harbor, replicas
+
+
+__all__ = ["SCENARIOS"]
+
+SCENARIOS: Final[dict[str, Scenario]] = {
+    **harbor.FAULTS,
+    **replicas.FAULTS,
+    **certificates.FAULTS,
+    **config.FAULTS,
+    **clients.FAULTS,
+}
