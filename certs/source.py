@@ -4,6 +4,7 @@ A serving pair in files, read again when they change.
 
 import datetime as dt
 import ssl
+import time
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,6 +57,14 @@ def _utc_now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
+def _uptime() -> float:
+    """
+    Return seconds by a clock that nobody sets; on Linux it goes on while the machine sleeps.
+    """
+    clock: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
+
+
 class FileSource:
     """
     A pair in two files: mounted from a Secret, or written by hand.
@@ -66,14 +75,24 @@ class FileSource:
     The context can serve before there is a pair: handshakes are refused until `check` has found
     one.  A pair whose time is over is served when there is nothing better: a webhook that starts
     can be asked what is wrong, and its own clock may be the one that is wrong.
+
+    So a pair that was found good stays good for as long as its certificate had left, however the
+    wall clock is set meanwhile: *uptime* counts the seconds.
     """
 
     def __init__(
-        self, certificate: Path, key: Path, *, clock: Callable[[], dt.datetime] = _utc_now
+        self,
+        certificate: Path,
+        key: Path,
+        *,
+        clock: Callable[[], dt.datetime] = _utc_now,
+        uptime: Callable[[], float] = _uptime,
     ) -> None:
         self._certificate: Final = certificate
         self._key: Final = key
         self._clock: Final = clock
+        self._uptime: Final = uptime
+        self._good_until = float("-inf")
         self._exchangeable: Final = ExchangeableContext()
         self._loaded: tuple[bytes, bytes] | None = None
         self._refusal: tuple[tuple[bytes, bytes] | None, str] | None = None
@@ -103,10 +122,13 @@ class FileSource:
     @property
     def ready(self) -> bool:
         """
-        Whether a pair is served that has not expired.
+        Whether a pair is served that has not expired, by the wall clock or by what it had left.
         """
         pair = self.served
-        return pair is not None and self._clock() < pair.certificate.not_valid_after_utc
+        if pair is None:
+            return False
+        unexpired = self._clock() < pair.certificate.not_valid_after_utc
+        return unexpired or self._uptime() < self._good_until
 
     @property
     def not_after(self) -> float | None:
@@ -144,6 +166,7 @@ class FileSource:
             return self._refused(None, str(error))
         if contents == self._loaded:
             self._problem = self._refusal = None
+            self._note_time_left()
             return Check(Outcome.UNCHANGED)
         try:
             pair = Pair.parse(*contents)
@@ -156,10 +179,18 @@ class FileSource:
             return self._refused(contents, f"{self._certificate}: {problem}")
         self._loaded = contents
         self._problem = self._refusal = None
+        self._good_until = float("-inf")
+        self._note_time_left()
         detail = f"serving {self.fingerprint}, signed by {self.issuer}"
         if problem is not None:
             return Check(Outcome.LOADED, f"{detail}, which {problem}", is_alarming=True)
         return Check(Outcome.LOADED, detail)
+
+    def _note_time_left(self) -> None:
+        pair, now = self.served, self._clock()
+        if pair is not None and pair.problem(now) is None:
+            left = pair.certificate.not_valid_after_utc - now
+            self._good_until = self._uptime() + left.total_seconds()
 
     def _refused(self, contents: tuple[bytes, bytes] | None, why: str) -> Check:
         # Looked at again each time, for a pair that starts later, but spoken of once.

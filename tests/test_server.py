@@ -21,7 +21,9 @@ import aiohttp
 import pytest
 
 from certs.issue import issue_into
+from webhook.config import load_config
 from webhook.demo.cluster import free_port
+from webhook.server import Options, Server
 from webhook.standin import Fault, HarborStandIn
 
 
@@ -303,6 +305,35 @@ async def test_quarantine_is_read_again(directory):
         await asyncio.sleep(1.5)
 
         assert "rule" == await webhook.ask()
+
+
+async def test_quarantine_outlives_a_clock_that_jumps(directory, monkeypatch):
+    """
+    What is over by a clock set forward is quarantined again when the clock is put right.
+    """
+    until = datetime.now(UTC) + timedelta(hours=1)
+    entry = {"until": until.isoformat(), "reason": "test", "namespace": "x"}
+    quarantine = directory / "quarantine.json"
+    quarantine.write_text(
+        json.dumps({"version": 1, "images": {"docker.io/library/nginx:1": entry}})
+    )
+    config, certificate, key = (directory / name for name in ("config.yaml", "tls.crt", "tls.key"))
+    server = Server(Options(config, certificate, key, quarantine=quarantine), load_config(config))
+    counts = []
+    for days in (0, 2, 0):
+
+        class Clock(datetime):
+            ahead = timedelta(days=days)
+
+            @classmethod
+            def now(cls, tz=None):
+                return datetime.now(tz) + cls.ahead
+
+        monkeypatch.setattr("webhook.server.datetime", Clock)
+        await server._look_at_quarantine()
+        counts.append((server.status()["quarantined"], len(server.availability().quarantined)))
+
+    assert counts == [(1, 1), (0, 0), (1, 1)]
 
 
 async def test_sigterm_drains(directory):

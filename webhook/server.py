@@ -129,9 +129,13 @@ class Server:
             **self._monitor.status(),
             "mode": policy.mode,
             "paused": policy.paused,
-            "quarantined": len(self._quarantine.images),
+            "quarantined": self._quarantined(),
             "certificateNotAfter": _timestamp(self._certificate.not_after),
         }
+
+    def _quarantined(self) -> int:
+        # What is over by our clock is kept all the same: the clock may be put right again.
+        return len(self._quarantine.at(datetime.now(UTC)).images)
 
     def unready(self) -> str:
         """
@@ -245,8 +249,7 @@ class Server:
                     self._reloaded("quarantine")
                 except HarborCacheError as error:
                     self._reloaded("quarantine", str(error))
-        self._quarantine = self._quarantine.at(datetime.now(UTC))
-        self._metrics.quarantined_images.set(len(self._quarantine.images))
+        self._metrics.quarantined_images.set(self._quarantined())
         self._known = None
 
     async def _look_at_config(self) -> None:

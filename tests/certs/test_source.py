@@ -154,6 +154,32 @@ def test_pair_that_starts_later_is_taken_then(tmp_path):
     assert (refused.outcome, source.check().outcome) == (Outcome.REFUSED, Outcome.LOADED)
 
 
+@pytest.mark.parametrize("days", [2, 18_000, -2, -18_000])
+def test_clock_that_is_set_takes_no_good_pair_away(tmp_path, days):
+    """
+    A pair found good stays so for the time that it had left, wherever the wall clock is set.
+    """
+    right, uptime = tls.now(), [0.0]
+    clock = [right]
+    source = FileSource(
+        tmp_path / "tls.crt",
+        tmp_path / "tls.key",
+        clock=lambda: clock[0],
+        uptime=lambda: uptime[0],
+    )
+    tls.write(tmp_path, tls.pair_of(tls.authority(at=right), days=1, at=right))
+    source.check()
+    clock[0] = right + dt.timedelta(days=days)
+    look = source.check()
+    ready = [source.ready]
+    uptime[0] = dt.timedelta(days=1).total_seconds() + 1
+    clock[0] = right + dt.timedelta(seconds=uptime[0])
+    source.check()
+    ready.append(source.ready)
+
+    assert (look.outcome, ready) == (Outcome.UNCHANGED, [True, False])
+
+
 async def test_expired_pair_is_served_when_there_is_no_other(source, tmp_path):
     """
     A webhook that starts with an expired pair serves it, says so loudly, and is not ready.
