@@ -4,7 +4,7 @@ The fault campaign: `make faults`.
 Every fault happens to a running webhook while Pods are created through a real API server.  A
 table goes to the standard output, results to `build/faults.json`, and with `--docs` the table
 into `docs/faults.md`.  The exit code is 1 if a Pod was refused or a fault ended otherwise than it
-should.
+should.  A fault that this machine can't make is said to be not run, and counts as neither.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from benchmarks.report import into_docs, table
 from tests.faults.catalogue import SCENARIOS
+from tests.faults.scenario import NotRun
 from tests.faults.stage import Stage, open_stage
 
 
@@ -43,7 +44,7 @@ def main() -> int:
     print(text)
     if options.docs:
         into_docs(_ROOT / "docs" / "faults.md", text, by="make faults")
-    return 0 if all(result["passed"] for result in results.values()) else 1
+    return 1 if any(result["verdict"] == "FAILED" for result in results.values()) else 0
 
 
 async def _run(names: list[str], directory: Path) -> dict[str, Any]:
@@ -55,9 +56,8 @@ async def _run(names: list[str], directory: Path) -> dict[str, Any]:
             while waiting:
                 name = waiting.pop(0)
                 result = results[name] = await _one(name, stage)
-                verdict = "ok  " if result["passed"] else "FAIL"
-                print(f"{verdict} {name}: {result['seen']}", flush=True)
-                if not result["passed"]:
+                print(f"{result['verdict']}: {name}: {result['seen']}", flush=True)
+                if result["verdict"] == "FAILED":
                     break
     return results
 
@@ -66,11 +66,13 @@ async def _one(name: str, stage: Stage) -> dict[str, Any]:
     try:
         async with asyncio.timeout(_WITHIN), stage.creating():
             seen = await SCENARIOS[name](stage)
-        passed = not stage.tally.refused
+        verdict = "FAILED" if stage.tally.refused else "passed"
+    except NotRun as reason:
+        seen, verdict = str(reason), "not run"
     except Exception as error:  # noqa: BLE001 - whatever it is, it is this fault's verdict.
         traceback.print_exc(limit=-4)
-        seen, passed = f"{type(error).__name__}: {error}", False
-    return {"passed": passed, "seen": seen, **asdict(stage.tally)}
+        seen, verdict = f"{type(error).__name__}: {error}", "FAILED"
+    return {"verdict": verdict, "seen": seen, **asdict(stage.tally)}
 
 
 def _table(results: dict[str, Any]) -> str:
@@ -84,7 +86,7 @@ def _table(results: dict[str, Any]) -> str:
                 f"{result['rewritten']:,}",
                 f"{result['longest'] * 1000:.0f} ms",
                 result["seen"],
-                "passed" if result["passed"] else "FAILED",
+                result["verdict"],
             )
             for name, result in results.items()
         ),

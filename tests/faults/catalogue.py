@@ -5,7 +5,7 @@ All faults, in the order in which they are tried.
 from typing import Final
 
 from tests.faults.scenario import Scenario
-from tests.faults.scenarios import certificates, clients, config, harbor, replicas
+from tests.faults.scenarios import certificates, clients, clock, config, harbor, replicas
 
 
 __all__ = ["SCENARIOS"]
@@ -15,5 +15,6 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     **replicas.FAULTS,
     **certificates.FAULTS,
     **config.FAULTS,
+    **clock.FAULTS,
     **clients.FAULTS,
 }

@@ -2,7 +2,7 @@
 What a fault is: a name, and a function that breaks something, looks on, and puts it right again.
 
 A function that returns has seen what it expects, and says what; whether a Pod was refused is judged
-for all.
+for all.  One that can't break anything on this machine raises `NotRun`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -10,9 +10,15 @@ from collections.abc import Awaitable, Callable
 from tests.faults.stage import Stage
 
 
-__all__ = ["Faults", "Scenario"]
+__all__ = ["Faults", "NotRun", "Scenario"]
 
 Scenario = Callable[[Stage], Awaitable[str]]
+
+
+class NotRun(Exception):  # noqa: N818 - it is no error.
+    """
+    The fault can't be made here; the message says why.
+    """
 
 
 class Faults(dict[str, Scenario]):

@@ -31,6 +31,8 @@ IMAGES = {"hub": "nginx:1", "quay": "quay.io/a/b:1"}
 _NAMESPACE = "faults"
 _PAUSE = 0.01
 _SETTLED = 1.0
+# The registration gives the webhook 2 seconds; nothing else here takes anywhere near as long.
+_TIMEOUT = 1.9
 _PROBE = {"interval": "0.5s", "timeout": "1s", "failureThreshold": 2, "maxAge": "5s"}
 
 
@@ -44,6 +46,8 @@ class Tally:
         refused: Pods that it did not take; every one is a broken promise.
         rewritten: images that lead to Harbor.
         unreachable: attempts that found no API server.
+        waited: Pods whose creation took as long as the webhook's timeout.
+        waited_kept: those of them that were created unchanged.
         longest: the longest creation in seconds.
         last: for each kind of image, whether the last one was rewritten.
     """
@@ -52,9 +56,18 @@ class Tally:
     refused: int = 0
     rewritten: int = 0
     unreachable: int = 0
+    waited: int = 0
+    waited_kept: int = 0
     longest: float = 0.0
     last: dict[str, bool] = field(default_factory=dict)
     refusals: list[str] = field(default_factory=list)
+
+    @property
+    def kept(self) -> int:
+        """
+        Pods that were created unchanged.
+        """
+        return self.created - self.rewritten
 
 
 @dataclass
@@ -144,12 +157,16 @@ class Stage:
                 tally.unreachable += 1
                 await asyncio.sleep(0.1)
                 continue
-            tally.longest = max(tally.longest, time.monotonic() - started)
+            seconds = time.monotonic() - started
+            tally.longest = max(tally.longest, seconds)
             if answer.ok:
                 rewritten = answer.body["spec"]["containers"][0]["image"] != IMAGES[kind]
                 tally.created += 1
                 tally.rewritten += rewritten
                 tally.last[kind] = rewritten
+                if seconds > _TIMEOUT:
+                    tally.waited += 1
+                    tally.waited_kept += not rewritten
             elif answer.status in (429, 503) and not self.cluster.api_server.running:
                 tally.unreachable += 1
             else:

@@ -9,6 +9,7 @@ those it has.  Nothing is retried: a backend that refuses costs the client its c
 import asyncio
 import contextlib
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -34,13 +35,16 @@ class Balancer:
     The balancer; an asynchronous context manager that listens on `port`.
 
     `period` is how often, in seconds, backends are asked.  `counts` says how many connections each
-    backend got, `failed` how many found no backend or were refused.
+    backend got, `failed` how many found no backend or were refused.  `believed`, where it is not
+    empty, are the backends among which new connections are shared out, ready or not: a cluster that
+    has noticed nothing yet.
     """
 
     def __init__(self, backends: Sequence[Backend], *, period: float = 0.1) -> None:
         self.backends = list(backends)
         self.ready: set[Backend] = set()
-        self.counts = dict.fromkeys(self.backends, 0)
+        self.believed: list[Backend] = []
+        self.counts: Counter[Backend] = Counter()
         self.failed = 0
         self.port = 0
         self._period = period
@@ -66,7 +70,7 @@ class Balancer:
         """
         Wait until every backend is ready.
         """
-        while len(self.ready) < len(self.backends):
+        while not self.ready.issuperset(self.backends):
             await asyncio.sleep(self._period)
 
     async def _probe(self) -> None:
@@ -85,7 +89,7 @@ class Balancer:
         (self.ready.add if ready else self.ready.discard)(backend)
 
     def _choose(self) -> Backend | None:
-        ready = [each for each in self.backends if each in self.ready]
+        ready = self.believed or [each for each in self.backends if each in self.ready]
         if not ready:
             return None
         self._turn += 1
@@ -94,7 +98,9 @@ class Balancer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections.add(asyncio.current_task())
         try:
-            await self._forward(reader, writer)
+            # asyncio complains of a callback that was cancelled.
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._forward(reader, writer)
         finally:
             writer.transport.abort()
             self._connections.discard(asyncio.current_task())

@@ -38,7 +38,8 @@ class WebhookProcess:
     """
     One replica; a context manager.  It may be stopped by SIGTERM and started again on its ports.
 
-    Its serving certificate is for 127.0.0.1, from `authority`.
+    Its serving certificate is for 127.0.0.1, from `authority`; `environment` takes the place of
+    ours, where it is given.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class WebhookProcess:
         *,
         drain_seconds: float = 0.0,
         options: tuple[str, ...] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
@@ -77,6 +79,7 @@ class WebhookProcess:
                 *options,
             ],
             log=directory / "webhook.log",
+            environment=environment,
             grace=drain_seconds + 10,
         )
 
