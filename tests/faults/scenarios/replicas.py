@@ -7,13 +7,19 @@ import os
 import resource
 import signal
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from benchmarks.pods import PODS, review_of
+from tests.faults.memory import memory_limit
 from tests.faults.scenario import Faults
 from tests.faults.stage import Stage
 from tests.faults.wire import large_review, post
 from tests.kube.balancer import Backend
+from tests.kube.webhook import WebhookProcess
 from webhook.demo.cluster import free_port
 from webhook.standin.faults import BlackHole
 
@@ -38,57 +44,127 @@ async def _sigkill(stage: Stage) -> str:
 
 @FAULTS.named("A replica hangs (SIGSTOP)")
 async def _sigstop(stage: Stage) -> str:
-    pid = stage.replicas[0].program.pid
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        await asyncio.sleep(8)
-    finally:
-        os.kill(pid, signal.SIGCONT)
+    backends = stage.balancer.backends
+    stage.balancer.believed = backends[:1]
+    await stage.shake_hands_again()  # Every connection leads to the one that will hang.
+    with _stopped(stage.replicas[:1]):
+        stage.balancer.believed = backends  # For a while, the cluster notices nothing.
+        seen = await _met(stage, 4)
+        stage.balancer.believed = []
+        await stage.until_rewritten()
     await stage.balancer.all_ready()
     await stage.until_rewritten()
-    return "a review that meets it waits for the timeout of 2 s at most"
+    return f"{seen}; then the other one goes on"
+
+
+@FAULTS.named("All replicas hang (SIGSTOP)")
+async def _all_stopped(stage: Stage) -> str:
+    with _stopped(stage.replicas):
+        stage.balancer.believed = stage.balancer.backends
+        seen = await _met(stage, 6)
+        await stage.stays(2, hub=False, quay=False)
+        stage.balancer.believed = []
+    await stage.balancer.all_ready()
+    up = await stage.until_rewritten()
+    return f"{seen}; rewritten again after {up:.1f} s"
 
 
 @FAULTS.named("A replica is a black hole")
 async def _black_hole_replica(stage: Stage) -> str:
     port = free_port()
     hole = BlackHole("127.0.0.1", port)
+    backends = stage.balancer.backends
     backend = Backend(port, f"{stage.replicas[1].ops_url}/readyz")
-    stage.balancer.counts[backend] = 0
-    stage.balancer.backends.append(backend)
     try:
-        await stage.balancer.all_ready()
-        await asyncio.to_thread(stage.replicas[0].stop)  # Its connections have to go elsewhere.
-        await asyncio.sleep(6)
+        stage.balancer.believed = [backend]
+        await stage.shake_hands_again()  # New connections lead nowhere.
+        # The hole in the place of the first replica; it is said to be ready, and stays so.
+        stage.balancer.believed = [backend, backends[1]]
+        seen = await _met(stage, 6)
+        stage.balancer.believed = []
+        await stage.shake_hands_again()
     finally:
-        stage.balancer.backends.remove(backend)
-        stage.balancer.ready.discard(backend)
+        stage.balancer.believed = []
         hole.close()
-        await asyncio.to_thread(stage.replicas[0].start)
-    await stage.balancer.all_ready()
     await stage.until_rewritten()
-    return "a review that meets it waits for the timeout of 2 s at most"
+    return f"{seen}; then the other one goes on"
 
 
-@FAULTS.named("A replica runs out of memory")
+@contextmanager
+def _stopped(replicas: Sequence[WebhookProcess]) -> Iterator[None]:
+    """
+    Let processes hang for as long as the context lasts.
+    """
+    for replica in replicas:
+        os.kill(replica.program.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for replica in replicas:
+            os.kill(replica.program.pid, signal.SIGCONT)
+
+
+async def _met(stage: Stage, seconds: float) -> str:
+    """
+    Say how many Pods met a fault within some seconds; each waits for the timeout, unchanged.
+    """
+    tally = stage.tally
+    waited, kept = tally.waited, tally.waited_kept
+    await asyncio.sleep(seconds)
+    waited, kept = tally.waited - waited, tally.waited_kept - kept
+    if not waited or waited != kept:
+        raise AssertionError(f"{waited} Pods met it, {kept} of them were created unchanged")
+    return f"{waited} Pods met it and were created unchanged after the timeout of 2 s"
+
+
+@FAULTS.named("A replica finds no more memory (RLIMIT_AS)")
 async def _memory_limit(stage: Stage) -> str:
     replica = stage.replicas[0]
     pid = replica.program.pid
     used = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize()
     resource.prlimit(pid, resource.RLIMIT_AS, (used + 8 * _MIB, used + 8 * _MIB))
-    answers = await asyncio.gather(
-        *(post(replica.port, large_review()) for _ in range(8)), return_exceptions=True
-    )
-    await asyncio.sleep(1)
-    alive = replica.program.running
+    answers = await _large_reviews(replica)
+    after = await post(replica.port, review_of(PODS["small"]))
     await asyncio.to_thread(replica.program.kill)
     await asyncio.to_thread(replica.start)
     await stage.balancer.all_ready()
     await stage.until_rewritten()
-    failed = sum(isinstance(answer, BaseException) for answer in answers)
-    return (
-        f"of 8 large reviews {failed} found no answer; the process {'lived' if alive else 'died'}"
-    )
+    if set(answers) == {"200"}:
+        raise AssertionError("there was memory enough")
+    if after != 200:
+        raise AssertionError(f"{_counted(answers)}; a small one then got {after}")
+    return f"{_counted(answers)}, a small one then {after}"
+
+
+@FAULTS.named("The kernel kills a replica for its memory (cgroup)")
+async def _memory_killed(stage: Stage) -> str:
+    replica = stage.replicas[0]
+    with memory_limit(replica.program.pid, 16 * _MIB) as kills:
+        answers = await _large_reviews(replica)
+        killed = kills()
+        await asyncio.to_thread(replica.program.kill)
+    if not killed:
+        raise AssertionError(f"the kernel killed nothing; {_counted(answers)}")
+    await stage.stays(1, hub=True, quay=True)
+    await asyncio.to_thread(replica.start)
+    await stage.balancer.all_ready()
+    await stage.until_rewritten()
+    return f"killed; {_counted(answers)}; the other one goes on"
+
+
+async def _large_reviews(replica: WebhookProcess) -> list[str]:
+    """
+    Send eight large reviews at once; return the statuses, or what came instead.
+    """
+    body = large_review()
+    sent = (post(replica.port, body) for _ in range(8))
+    answers = await asyncio.gather(*sent, return_exceptions=True)
+    return ["no answer" if isinstance(each, BaseException) else str(each) for each in answers]
+
+
+def _counted(answers: list[str]) -> str:
+    counts = (f"{number} got {answer}" for answer, number in Counter(answers).items())
+    return f"of {len(answers)} reviews of 9 MB {', '.join(counts)}"
 
 
 @FAULTS.named("All replicas are gone")
