@@ -4,27 +4,40 @@ Clients of a replica that are no API server, and what they cost it.
 
 import asyncio
 import contextlib
+import functools
 import json
 import ssl
 
 from pathlib import Path
 
 
-__all__ = ["connect", "large_review", "peak_memory", "post"]
+__all__ = ["connect", "head_of", "large_review", "peak_memory", "post"]
+
+
+@functools.cache
+def _context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    return await asyncio.open_connection("127.0.0.1", port, ssl=_context())
+
+
+def head_of(body: bytes) -> bytes:
+    """
+    Return what goes before *body* in a request.
+    """
+    lines = ("POST /mutate HTTP/1.1", "Host: x", "Content-Type: application/json")
+    return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode()
 
 
 async def post(port: int, body: bytes) -> int:
     reader, writer = await connect(port)
     try:
-        head = f"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        writer.write(head.encode() + body)
+        writer.write(head_of(body) + body)
         async with asyncio.timeout(30):
             await writer.drain()
             return int((await reader.readline()).split()[1])

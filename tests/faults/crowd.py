@@ -1,0 +1,132 @@
+"""
+Clients of a replica, in a process of their own: `python -m tests.faults.crowd KIND PORT COUNT`.
+
+They must not slow down the Pods whose creation is measured.  One line of JSON tells that they have
+begun; they go on until the standard input ends, and a last line tells what answers they got.
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import sys
+
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from tests.faults.wire import connect, head_of, large_review, post
+
+
+__all__ = ["crowd"]
+
+_CHUNK = 64 * 1024
+
+
+@asynccontextmanager
+async def crowd(kind: str, port: int, count: int) -> AsyncIterator[Counter[str]]:
+    """
+    Let *count* clients be there for as long as the context lasts; it gives their answers at its end.
+    """
+    answers: Counter[str] = Counter()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.faults.crowd", kind, str(port), str(count)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        if not await process.stdout.readline():
+            raise RuntimeError("the clients did not begin")
+        yield answers
+        process.stdin.close()
+        answers.update(json.loads(await process.stdout.readline()))
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def _idle(port: int, count: int, answers: Counter[str], begun: Callable[[], None]) -> None:
+    """
+    Shake hands, and say nothing.
+    """
+    opened = [await connect(port) for _ in range(count)]
+    begun()
+    ends = await asyncio.gather(*(reader.read(1) for reader, _ in opened), return_exceptions=True)
+    answers["closed"] += len(ends)
+
+
+async def _half(port: int, count: int, answers: Counter[str], begun: Callable[[], None]) -> None:
+    """
+    Send half of a large review as fast as it is taken, then nothing more; come again when closed.
+    """
+    body = large_review()
+    connections = 0
+
+    async def client() -> None:
+        nonlocal connections
+        while True:
+            writer = None
+            try:
+                reader, writer = await connect(port)
+                connections += 1
+                if connections == count:
+                    begun()
+                writer.write(head_of(body))
+                sending = asyncio.create_task(_send(writer, body[: len(body) // 2]))
+                line = await reader.readline()
+                sending.cancel()
+                answers[line.split()[1].decode() if line else "closed"] += 1
+            except OSError:
+                answers["closed"] += 1
+            finally:
+                if writer is not None:
+                    writer.transport.abort()
+            await asyncio.sleep(1)
+
+    await asyncio.gather(*(client() for _ in range(count)))
+
+
+async def _send(writer: asyncio.StreamWriter, body: bytes) -> None:
+    for start in range(0, len(body), _CHUNK):
+        writer.write(body[start : start + _CHUNK])
+        await writer.drain()
+
+
+async def _large(port: int, count: int, answers: Counter[str], begun: Callable[[], None]) -> None:
+    """
+    Send so many large reviews at once, again and again.
+    """
+    body = large_review()
+    begun()
+    while True:
+        sent = (post(port, body) for _ in range(count))
+        for each in await asyncio.gather(*sent, return_exceptions=True):
+            answers["no answer" if isinstance(each, BaseException) else str(each)] += 1
+
+
+_KINDS: dict[str, Callable[..., Awaitable[None]]] = {"idle": _idle, "half": _half, "large": _large}
+
+
+async def _run(kind: str, port: int, count: int) -> None:
+    answers: Counter[str] = Counter()
+    clients = asyncio.ensure_future(
+        _KINDS[kind](port, count, answers, lambda: print("{}", flush=True))
+    )
+    end = asyncio.ensure_future(asyncio.to_thread(sys.stdin.read))
+    await asyncio.wait([clients, end], return_when=asyncio.FIRST_COMPLETED)
+    if clients.done():
+        clients.result()
+    await end
+    print(json.dumps(answers), flush=True)
+    clients.cancel()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.crowd", description=__doc__)
+    parser.add_argument("kind", choices=_KINDS)
+    parser.add_argument("port", type=int)
+    parser.add_argument("count", type=int)
+    options = parser.parse_args()
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # Of writes to what was closed.
+    asyncio.run(_run(options.kind, options.port, options.count))
