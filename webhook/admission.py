@@ -6,14 +6,17 @@ applies; the outcome of every image is returned beside it, for the shell to coun
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
+
+from msgspec import Struct
 
 from webhook.availability import Availability
 from webhook.config import Config
 from webhook.patch import MAX_ANNOTATION_BYTES, Operation, annotation_bytes, build_patch, records
 from webhook.pod import (
+    MAX_POD_BYTES,
     MIRROR_ANNOTATION,
     MODE_LABEL,
     ImageField,
@@ -30,7 +33,6 @@ from webhook.rules import Rules
 
 
 __all__ = [
-    "MAX_POD_BYTES",
     "Admission",
     "ImageOutcome",
     "Mode",
@@ -39,11 +41,6 @@ __all__ = [
     "admit",
     "decide_pod",
 ]
-
-MAX_POD_BYTES: Final = 1024 * 1024
-"""
-Larger Pods are left alone: etcd takes 1.5 MiB, and one annotation more could be one too many.
-"""
 
 _MAX_WARNING: Final = 256
 _MAX_AUDIT_VALUE: Final = 1024
@@ -82,8 +79,7 @@ class Policy:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ImageOutcome:
+class ImageOutcome(Struct, frozen=True, gc=False):
     """
     What became of one image, and why.
 
@@ -102,8 +98,7 @@ class ImageOutcome:
     registry: str
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(Struct, frozen=True, gc=False):
     """
     An answer, and what it says.
 
@@ -231,8 +226,7 @@ def _decide_pod(
     reason = _reason_to_keep_pod(metadata, policy, object_bytes)
     if reason is not None:
         return [Keep(reason)] * len(fields)
-    names = Counter(field.name for field in fields if field.place is not Place.VOLUMES)
-    twice = {name for name, times in names.items() if times > 1}
+    twice = _repeated([field.name for field in fields if field.place is not Place.VOLUMES])
     decisions = [_decide_image(field, policy, availability, twice) for field in fields]
     annotations = (metadata.annotations or {}) | records(_changes(fields, decisions))
     if annotation_bytes(annotations) > MAX_ANNOTATION_BYTES:
@@ -255,8 +249,14 @@ def _reason_to_keep_pod(metadata: Metadata, policy: Policy, object_bytes: int) -
     return None
 
 
+def _repeated(names: Sequence[str]) -> Collection[str]:
+    if len(set(names)) == len(names):
+        return ()
+    return {name for name, times in Counter(names).items() if times > 1}
+
+
 def _decide_image(
-    field: ImageField, policy: Policy, availability: Availability, twice: set[str]
+    field: ImageField, policy: Policy, availability: Availability, twice: Collection[str]
 ) -> Rewrite | Keep:
     """
     Decide about one image: the rules go first, so that a reason names what really stands in the way.
@@ -267,7 +267,9 @@ def _decide_image(
     return decide(field.image, policy.rules, availability)
 
 
-def _reason_to_keep_field(field: ImageField, policy: Policy, twice: set[str]) -> Reason | None:
+def _reason_to_keep_field(
+    field: ImageField, policy: Policy, twice: Collection[str]
+) -> Reason | None:
     if field.pull_policy == "Never":
         return Reason.PULL_POLICY_NEVER
     if field.place is Place.VOLUMES:

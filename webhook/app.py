@@ -172,9 +172,6 @@ class Service:
         Raises:
             TimeoutError: if the body did not arrive in time.
         """
-        if request.content.is_eof():  # It is all there, as with most reviews.
-            yield await request.read()
-            return
         if size > _LARGE_BODY_BYTES:
             async with AsyncExitStack() as held:
                 async with asyncio.timeout(READ_SECONDS):
@@ -269,8 +266,12 @@ async def _review(request: web.Request, mode: Mode) -> web.StreamResponse:
         )
     body = b""
     try:
-        async with service.body(request, size) as body:
+        if request.content.is_eof():  # It is all there, as with most reviews.
+            body = await request.read()
             response = _answer(service, body, mode)
+        else:
+            async with service.body(request, size) as body:
+                response = _answer(service, body, mode)
         service.connections.found_useful(request.protocol)
         return response
     except TimeoutError:

@@ -65,7 +65,8 @@ def annotation_bytes(annotations: Mapping[str, str]) -> int:
     """
     Return what *annotations* take, in bytes, as the API server counts it.
     """
-    return sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items())
+    texts = (*annotations, *annotations.values())
+    return sum([len(text) if text.isascii() else len(text.encode()) for text in texts])
 
 
 def _metadata(metadata: Metadata | None, annotations: dict[str, str]) -> list[Operation]:

@@ -1,22 +1,22 @@
 """
 Where a Pod, or a Pod template, names images.
 
-The models read only what is needed.  A Pod is never written back from them: what we don't know
-stays as it is.
+The structs hold only what is needed, and `msgspec` skips the rest of the JSON without making
+objects of it.  A Pod is never written back from them: what we don't know stays as it is.
 """
 
 import re
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, Final, TypeVar
+from functools import lru_cache
+from typing import Annotated, Final, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from msgspec import Meta, Struct
 
 
 __all__ = [
+    "MAX_POD_BYTES",
     "MIRROR_ANNOTATION",
     "MODE_LABEL",
     "RECORD_PREFIX",
@@ -32,6 +32,11 @@ __all__ = [
     "image_fields",
     "is_recordable",
 ]
+
+MAX_POD_BYTES: Final = 1024 * 1024
+"""
+Larger Pods are left alone: etcd takes 1.5 MiB, and one annotation more could be one too many.
+"""
 
 MODE_LABEL: Final = "harbor-cache.io/mode"
 """
@@ -64,24 +69,13 @@ More containers or volumes fit into no Pod that etcd takes (1.5 MiB).
 
 _Item = TypeVar("_Item")
 
-# Whoever sends millions of wrong values is told of the first: to collect them all takes half a
-# minute and the memory of a whole webhook.
-_List = Annotated[list[_Item], Field(max_length=_MAX_ITEMS, fail_fast=True)]
+_List = Annotated[list[_Item], Meta(max_length=_MAX_ITEMS)]
 
 
-def _only_strings(members: dict[str, Any]) -> dict[str, Any]:
-    for value in members.values():
-        if not isinstance(value, str):
-            raise ValueError("all values must be strings")  # noqa: TRY004 - pydantic's protocol.
-    return members
-
-
-# As dict[str, str], but with one error at the most; dictionaries know no fail_fast.
-_Strings = Annotated[dict[str, Any], AfterValidator(_only_strings)]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True)
+class _Model(Struct, rename="camel", gc=False):
+    """
+    A part of a Pod; it can't hold a cycle, so the garbage collector need not look at it.
+    """
 
 
 class Container(_Model):
@@ -150,8 +144,8 @@ class Metadata(_Model):
     name: str = ""
     generate_name: str = ""
     namespace: str = ""
-    labels: _Strings | None = None
-    annotations: _Strings | None = None
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
     owner_references: _List[OwnerReference] | None = None
 
 
@@ -175,8 +169,7 @@ class Place(StrEnum):
     VOLUMES = "volumes"
 
 
-@dataclass(frozen=True, slots=True)
-class ImageField:
+class ImageField(Struct, frozen=True, gc=False):
     """
     One place where an image is named.
 
@@ -225,6 +218,8 @@ def image_fields(spec: PodSpec) -> Iterator[ImageField]:
             )
 
 
+# A cluster's Pods have the same few names of containers.
+@lru_cache(maxsize=1024)
 def is_recordable(container_name: str) -> bool:
     """
     Tell whether a container's original image can be recorded in an annotation.

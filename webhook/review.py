@@ -8,16 +8,14 @@ still answered, without a patch.
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic.alias_generators import to_camel
-from pydantic_core import to_json
+from msgspec import DecodeError, Meta, Struct, ValidationError, field
+from msgspec.json import Decoder, Encoder
 
 from webhook.errors import InvalidReviewError
 from webhook.patch import Operation
-from webhook.pod import Pod
+from webhook.pod import MAX_POD_BYTES, Pod
 
 
 __all__ = ["Request", "Review", "build_response", "read_review"]
@@ -26,8 +24,13 @@ _GROUP: Final = "admission.k8s.io/"
 _V1: Final = "admission.k8s.io/v1"
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel)
+_Uid = Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class _Model(Struct, rename="camel", gc=False):
+    """
+    A part of a review.
+    """
 
 
 class _Kind(_Model):
@@ -43,7 +46,7 @@ class _Resource(_Model):
 
 
 class _Identity(_Model):
-    uid: str = Field(min_length=1, max_length=256)
+    uid: _Uid
 
 
 class _IdentifiedReview(_Model):
@@ -61,9 +64,9 @@ class Request(_Model):
     What the API server asks about: an operation on a Pod.
     """
 
-    uid: str = Field(min_length=1, max_length=256)
-    kind: _Kind = _Kind()
-    resource: _Resource = _Resource()
+    uid: _Uid
+    kind: _Kind = field(default_factory=_Kind)
+    resource: _Resource = field(default_factory=_Resource)
     sub_resource: str | None = ""
     name: str | None = ""
     namespace: str | None = ""
@@ -79,8 +82,15 @@ class _AdmissionReview(_Model):
     request: Request
 
 
-@dataclass(frozen=True, slots=True)
-class Review:
+_decode_review = Decoder(_AdmissionReview).decode
+_decode_identity = Decoder(_IdentifiedReview).decode
+_encode = Encoder().encode
+
+# A string that is no UTF-8, and more nesting than the interpreter's stack, have errors of Python's.
+_UNREADABLE: Final = (DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class Review(Struct, frozen=True, gc=False):
     """
     A review that can be answered.
 
@@ -105,11 +115,11 @@ def read_review(body: bytes) -> Review:
         InvalidReviewError: if it is no AdmissionReview with a uid.
     """
     size = _object_bytes(body)
+    problem = ""
     try:
-        review = _AdmissionReview.model_validate_json(body)
-        problem = ""
-    except ValidationError as error:
-        problem = _first_problem(error)
+        review = _decode_review(body)
+    except _UNREADABLE as error:
+        problem = _problem(error)
         review = _read_identity(body, problem)
     if review.kind != "AdmissionReview" or not review.api_version.startswith(_GROUP):
         raise InvalidReviewError("this is no AdmissionReview of admission.k8s.io")
@@ -120,24 +130,17 @@ def read_review(body: bytes) -> Review:
 
 def _read_identity(body: bytes, problem: str) -> _AdmissionReview:
     try:
-        known = _IdentifiedReview.model_validate_json(body)
-    except ValidationError as error:
+        known = _decode_identity(body)
+    except _UNREADABLE as error:
         raise InvalidReviewError(f"this is no AdmissionReview: {problem}") from error
-    request = Request(uid=known.request.uid)
-    return _AdmissionReview(apiVersion=known.api_version, kind=known.kind, request=request)
+    return _AdmissionReview(known.api_version, known.kind, Request(known.request.uid))
 
 
-def _first_problem(error: ValidationError) -> str:
+def _problem(error: Exception) -> str:
     """
-    Name one thing that is wrong, without repeating anything that the body holds.
+    Name the first thing that is wrong, without repeating anything that the body holds.
     """
-    finding = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    if finding["type"] == "json_invalid":
-        return "not valid JSON"
-    path = ".".join(
-        part if isinstance(part, str) and part.isalnum() else "*" for part in finding["loc"]
-    )
-    return f"{path or 'body'}: {finding['msg']}"
+    return str(error) if isinstance(error, ValidationError) else "not valid JSON"
 
 
 def _object_bytes(body: bytes) -> int:
@@ -148,7 +151,7 @@ def _object_bytes(body: bytes) -> int:
     as its Pod.  Escaped backslashes are taken out of the way first, so that a literal ``\u003c``
     in a string does not count as an escape.
     """
-    if rb"\u00" not in body:
+    if len(body) <= MAX_POD_BYTES:  # Small enough, however it is counted.
         return len(body)
     plain = body.replace(rb"\\", b"__") if b"\\\\" in body else body
     escapes = sum(plain.count(escape) for escape in (rb"\u003c", rb"\u003e", rb"\u0026"))
@@ -169,13 +172,13 @@ def build_response(
     response: dict[str, Any] = {"uid": review.request.uid, "allowed": True}
     if patch:
         response["patchType"] = "JSONPatch"
-        response["patch"] = b64encode(to_json(patch)).decode("ascii")
+        response["patch"] = b64encode(_encode(patch)).decode("ascii")
     if message:
         response["status"] = {"message": message}
     if warnings:
         response["warnings"] = warnings
     if audit_annotations:
         response["auditAnnotations"] = audit_annotations
-    return to_json(
+    return _encode(
         {"apiVersion": review.api_version, "kind": "AdmissionReview", "response": response}
     )

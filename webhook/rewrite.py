@@ -2,10 +2,11 @@
 The decision about one image: rewritten, or kept for a named reason.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final
+
+from msgspec import Struct
 
 from webhook.availability import Availability, State
 from webhook.errors import InvalidReferenceError
@@ -46,8 +47,7 @@ class Reason(StrEnum):
     INTERNAL_ERROR = "internal-error"
 
 
-@dataclass(frozen=True, slots=True)
-class Rewrite:
+class Rewrite(Struct, frozen=True, gc=False):
     """
     The image is pulled through Harbor.
 
@@ -62,8 +62,7 @@ class Rewrite:
     rule: Rule
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(Struct, frozen=True, gc=False):
     """
     The image stays as it is.
 

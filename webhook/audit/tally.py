@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from msgspec import convert
+
 from webhook.admission import ImageOutcome, Policy, decide_pod
 from webhook.audit.model import (
     UNPARSED,
@@ -109,7 +111,7 @@ class Tally:
         template: Any = item
         for part in TEMPLATES[kind]:
             template = (template or {}).get(part)
-        self._add(key, Pod.model_validate(template or {}), None)
+        self._add(key, convert(template or {}, Pod), None)
 
     def add_pod(self, item: Mapping[str, Any]) -> None:
         """
@@ -119,7 +121,7 @@ class Tally:
         namespace, name = str(metadata.get("namespace", "")), str(metadata.get("name", ""))
         owner = _controller(metadata)
         key = (namespace, *owner) if owner else (namespace, "Pod", name)
-        pod = Pod.model_validate(item)
+        pod = convert(item, Pod)
         states = dict(put_originals(pod, self._policy.rules))
         self._add(self._owners.get(key, key), pod, states)
 

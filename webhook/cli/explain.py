@@ -113,6 +113,8 @@ async def _explain_pod(
     """
     Show each image of a live Pod: what it was, what it is, and why.
     """
+    from msgspec import convert
+
     from webhook.admission import Policy, decide_pod
     from webhook.audit.origins import put_originals
     from webhook.explanation import REASONS
@@ -125,7 +127,7 @@ async def _explain_pod(
         raise click.UsageError(f"--pod {printable(name)}: write NAMESPACE/NAME.")
     async with connect(kubeconfig) as kube:
         item = await kube.get(f"/api/v1/namespaces/{namespace}/pods/{own}")
-    pod = Pod.model_validate(item)
+    pod = convert(item, Pod)
     current = [field.image for field in image_fields(pod.spec or PodSpec())]
     states = dict(put_originals(pod, config.rules))
     words = {"cached": "on Harbor", "direct": "direct", "restored": "put back to the original"}

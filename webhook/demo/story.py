@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from msgspec import convert
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -193,7 +194,7 @@ class Story:
 
 
 def _images(pod: dict[str, Any]) -> dict[str, str]:
-    spec = PodSpec.model_validate(pod.get("spec", {}))
+    spec = convert(pod.get("spec", {}), PodSpec)
     return {field.name: field.image for field in image_fields(spec)}
 
 
