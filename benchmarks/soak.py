@@ -25,8 +25,12 @@ _GROWTH: Final = 1.05
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
-    parser.add_argument("--minutes", type=int, default=30)
+    parser.add_argument("--minutes", type=int, default=30, help="two at the least")
     minutes = parser.parse_args().minutes
+    if minutes < 2:
+        parser.error(
+            "memory after the first minute is compared with later: two minutes are needed"
+        )
     print("; ".join(f"{key}: {value}" for key, value in describe().items()))
     errors = 0
     used: list[float] = []
