@@ -19,7 +19,7 @@ from benchmarks.cluster import creations, record
 from benchmarks.growth import growth
 from benchmarks.load import TOOL, compare, drive, drive_at
 from benchmarks.machine import describe
-from benchmarks.report import into_docs, tables
+from benchmarks.report import BARE, PARSING, into_docs, tables
 from benchmarks.servers import bare, memory, webhook
 from webhook.demo.cluster import Cluster
 from webhook.standin import ThreadedStandIn
@@ -68,17 +68,18 @@ def _measure(directory: Path, harbor: ThreadedStandIn, *, quick: bool) -> dict[s
             results["creations"] = asyncio.run(creations(cluster, ours, count))
     with (
         webhook(directory / "webhook", harbor) as ours,
-        bare(directory / "bare") as other,
+        bare(directory / "parsing", "parse") as parsing,
+        bare(directory / "bare") as constant,
     ):
-        pair = {"harbor-cache": ours, "bare aiohttp": other}
+        servers = {"harbor-cache": ours, PARSING: parsing, BARE: constant}
         results["throughput"] = {}
         for name, body in bodies.items():
             _say(f"{name}, as fast as it goes")
-            results["throughput"][name] = compare(pair, body, rounds=rounds, seconds=seconds)
+            results["throughput"][name] = compare(servers, body, rounds=rounds, seconds=seconds)
         _say(f"{_RATE} reviews a second")
         results["open loop"] = {
             name: drive_at(server, bodies["typical"], _RATE, 5 if quick else 20)
-            for name, server in pair.items()
+            for name, server in servers.items()
         }
     with webhook(directory / "memory", harbor) as ours:
         _say(f"memory after {_REVIEWS:,} reviews")

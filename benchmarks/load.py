@@ -56,21 +56,18 @@ def compare(
     """
     Drive servers in turn, several rounds; return the median of each figure for each.
 
-    Each figure of `ratio` is the median over the rounds too, so that what disturbs the machine
-    for a while disturbs both sides of a fraction.
+    `share` is the rate as a part of the last server's: the median over the rounds too, so that
+    what disturbs the machine for a while disturbs both sides of the fraction.
     """
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in servers}
     for _ in range(rounds):
         for name, server in servers.items():
             results[name].append(drive(server, body, seconds))
-    first, second = results
-    pairs = list(zip(results[first], results[second], strict=True))
-    summary = {name: _medians(runs) for name, runs in results.items()}
-    summary["ratio"] = {
-        "rate": statistics.median(ours["rate"] / bare["rate"] for ours, bare in pairs),
-        "cpu": statistics.median(ours["cpu"] / bare["cpu"] for ours, bare in pairs),
-    }
-    return summary
+    *_, limit = results.values()
+    for runs in results.values():
+        for run, bound in zip(runs, limit, strict=True):
+            run["share"] = run["rate"] / bound["rate"]
+    return {name: _medians(runs) for name, runs in results.items()}
 
 
 def _medians(runs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -4,10 +4,13 @@ Results as tables in Markdown.
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 
-__all__ = ["into_docs", "table", "tables"]
+__all__ = ["BARE", "PARSING", "into_docs", "table", "tables"]
+
+BARE: Final = "bare aiohttp"
+PARSING: Final = "bare aiohttp that parses"
 
 
 def tables(results: dict[str, Any]) -> str:
@@ -55,15 +58,13 @@ def _machine(results: dict[str, Any]) -> str:
 def _throughput(results: dict[str, Any]) -> str:
     rows = []
     for body, runs in results["throughput"].items():
-        for name in ("harbor-cache", "bare aiohttp"):
-            run = runs[name]
-            share = f"{runs['ratio']['rate']:.0%}" if name == "harbor-cache" else ""
+        for name, run in runs.items():
             rows.append(
                 (
                     f"{body} ({results['bytes'][body]:,} bytes)",
                     name,
                     f"{run['rate']:,.0f}",
-                    share,
+                    f"{run['share']:.0%}",
                     *_ms(run, "p50", "p99", "p999"),
                     f"{run['cpu']:.2f}",
                     str(run["errors"]),

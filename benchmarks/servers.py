@@ -59,9 +59,9 @@ def webhook(directory: Path, harbor: ThreadedStandIn) -> Iterator[Server]:
 
 
 @contextmanager
-def bare(directory: Path) -> Iterator[Server]:
+def bare(directory: Path, *what: str) -> Iterator[Server]:
     """
-    Run the bare stack: the same server library and TLS, with nothing behind it.
+    Run the bare stack: the same server library and TLS, with nothing behind it, or just *what*.
     """
     directory.mkdir(parents=True, exist_ok=True)
     authority = trustme.CA()
@@ -70,7 +70,7 @@ def bare(directory: Path) -> Iterator[Server]:
     pair.cert_chain_pems[0].write_to_path(certificate)
     pair.private_key_pem.write_to_path(key)
     port = free_port()
-    command = [sys.executable, "-m", "benchmarks.bare", str(port), certificate, key]
+    command = [sys.executable, "-m", "benchmarks.bare", str(port), certificate, key, *what]
     with Program(command, log=directory / "bare.log") as program:
         time.sleep(2)
         program.check()

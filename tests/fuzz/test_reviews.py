@@ -10,6 +10,7 @@ from random import Random
 
 import jsonpatch
 import pytest
+import structlog
 
 from aiohttp.test_utils import TestServer
 
@@ -55,6 +56,13 @@ class Known:
 
     def unready(self):
         return ""
+
+
+@pytest.fixture(autouse=True)
+def silent():
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture
