@@ -7,6 +7,7 @@ begun; they go on until the standard input ends, and a last line tells what answ
 
 import argparse
 import asyncio
+import contextlib
 import json
 import logging
 import sys
@@ -56,6 +57,21 @@ async def _idle(port: int, count: int, answers: Counter[str], begun: Callable[[]
     answers["closed"] += len(ends)
 
 
+async def _slow(port: int, count: int, answers: Counter[str], begun: Callable[[], None]) -> None:
+    """
+    Send a header that never ends, a byte a second.
+    """
+    opened = [await connect(port) for _ in range(count)]
+    for _, writer in opened:
+        writer.write(b"POST /mutate HTTP/1.1\r\nHost: x\r\nX: ")
+    begun()
+    while True:
+        for _, writer in opened:
+            writer.write(b"x")
+        await asyncio.sleep(1)
+        answers["open"] = sum(not reader.at_eof() for reader, _ in opened)
+
+
 async def _half(port: int, count: int, answers: Counter[str], begun: Callable[[], None]) -> None:
     """
     Send half of a large review as fast as it is taken, then nothing more; come again when closed.
@@ -88,9 +104,10 @@ async def _half(port: int, count: int, answers: Counter[str], begun: Callable[[]
 
 
 async def _send(writer: asyncio.StreamWriter, body: bytes) -> None:
-    for start in range(0, len(body), _CHUNK):
-        writer.write(body[start : start + _CHUNK])
-        await writer.drain()
+    with contextlib.suppress(OSError):
+        for start in range(0, len(body), _CHUNK):
+            writer.write(body[start : start + _CHUNK])
+            await writer.drain()
 
 
 async def _large(port: int, count: int, answers: Counter[str], begun: Callable[[], None]) -> None:
@@ -105,7 +122,12 @@ async def _large(port: int, count: int, answers: Counter[str], begun: Callable[[
             answers["no answer" if isinstance(each, BaseException) else str(each)] += 1
 
 
-_KINDS: dict[str, Callable[..., Awaitable[None]]] = {"idle": _idle, "half": _half, "large": _large}
+_KINDS: dict[str, Callable[..., Awaitable[None]]] = {
+    "idle": _idle,
+    "slow": _slow,
+    "half": _half,
+    "large": _large,
+}
 
 
 async def _run(kind: str, port: int, count: int) -> None:

@@ -12,7 +12,7 @@ from benchmarks.servers import Server
 from tests.faults.crowd import crowd
 from tests.faults.scenario import Faults
 from tests.faults.stage import Stage
-from tests.faults.wire import connect, peak_memory
+from tests.faults.wire import peak_memory
 from tests.kube.webhook import WebhookProcess
 
 
@@ -27,17 +27,11 @@ _PROMPT: Final = 100.0
 
 @FAULTS.named("200 clients send a byte a second")
 async def _slow_loris(stage: Stage) -> str:
-    request = b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    opened = [await connect(stage.replicas[0].port) for _ in range(200)]
-    for _, writer in opened:
-        writer.write(request)
-    for _ in range(4):
-        for _, writer in opened:
-            writer.write(b"X")
+    replica = stage.replicas[0]
+    async with crowd("slow", replica.port, 200) as answers:
+        small = await _small_reviews(replica, 4, _TIMEOUT)
         await stage.stays(1, hub=True, quay=True)
-    for _, writer in opened:
-        writer.transport.abort()
-    return "the API server's reviews go through"
+    return f"{small}; {answers['open']} clients are still there at the end"
 
 
 @FAULTS.named("1,000 idle connections")
