@@ -151,7 +151,8 @@ def _object_bytes(body: bytes) -> int:
     as its Pod.  Escaped backslashes are taken out of the way first, so that a literal ``\u003c``
     in a string does not count as an escape.
     """
-    if len(body) <= MAX_POD_BYTES:  # Small enough, however it is counted.
+    # Small enough however it is counted, or nothing to count.
+    if len(body) <= MAX_POD_BYTES or b"\\" not in body:
         return len(body)
     plain = body.replace(rb"\\", b"__") if b"\\\\" in body else body
     escapes = sum(plain.count(escape) for escape in (rb"\u003c", rb"\u003e", rb"\u0026"))

@@ -47,10 +47,6 @@ How long readiness waits for the first round of probes.
 
 _WATCH_SECONDS: Final = 1.0
 
-# A review leaves hundreds of objects and hardly any cycles: at Python's own threshold of 700, a
-# fifth of the processor time went into looking for them.
-_GARBAGE_THRESHOLDS: Final = (20_000, 10, 20)
-
 # The longest that a TLS handshake or goodbye may take; the API server gives a handshake as much.
 _TLS_SECONDS: Final = 10.0
 
@@ -181,7 +177,6 @@ class Server:
                 backlog=1024,
             )
             gc.freeze()  # What is loaded by now stays; don't look through it again and again.
-            gc.set_threshold(*_GARBAGE_THRESHOLDS)
             _log.info(
                 "listening",
                 host=options.host,
