@@ -39,7 +39,7 @@ def growth_row(
         frozenset(f"registry-0.example/other/{n}:1" for n in range(quarantined)),
     )
     body = _review(containers, rules)
-    per_review = min(_time(body, policy, known, max(3, 300 // containers)) for _ in range(5))
+    per_review = min(_time(body, policy, known, max(10, 3000 // containers)) for _ in range(5))
     return {"size": size, "review": per_review * 1e6, "image": per_review * 1e6 / containers}
 
 
