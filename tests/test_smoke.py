@@ -1,7 +1,10 @@
+import asyncio
+
 import pytest
 
 from click.testing import CliRunner
 
+from webhook import smoke
 from webhook.cli import main
 from webhook.config import parse_config
 from webhook.errors import ClusterError, SmokeError
@@ -94,6 +97,18 @@ async def test_untouched_images_are_no_proof_and_harbor_is_looked_at(fault, said
 
     assert "docker.io/library/busybox:1 became docker.io/library/busybox:1" in str(raised.value)
     assert said in str(raised.value)
+
+
+async def test_nobody_waits_for_a_harbor_that_is_away(monkeypatch):
+    """
+    Where Harbor stays away the answer comes before the patience for a starting webhook is over.
+    """
+    monkeypatch.setattr(smoke, "_UNWELL_SECONDS", 0.5)
+    monkeypatch.setattr(smoke, "_RETRY_AFTER", 0.1)
+    config = _config(url="http://127.0.0.1:9")  # The port that discards; nobody listens there.
+    async with asyncio.timeout(60):
+        with pytest.raises(SmokeError, match="Harbor can't serve"):
+            await prove(Api({}), config, "try", patience=3600)
 
 
 @pytest.mark.parametrize("more", ["paused: true", "mode: audit"])

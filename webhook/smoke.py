@@ -10,7 +10,7 @@ import time
 
 from typing import Any, Final
 
-from webhook.availability import Availability
+from webhook.availability import Availability, State
 from webhook.config import Config, Registry
 from webhook.errors import ClusterError, SmokeError
 from webhook.explanation import explain_image
@@ -21,6 +21,11 @@ from webhook.kube import Kube
 __all__ = ["prove", "wanted"]
 
 _RETRY_AFTER: Final = 1.0  # Seconds.
+_UNWELL_SECONDS: Final = 10.0
+"""
+For how long Harbor must be away before that is taken as the reason; a webhook that has just
+started, or a Harbor that restarts, is given its time.
+"""
 
 
 def wanted(config: Config) -> dict[str, str]:
@@ -42,11 +47,14 @@ async def prove(kube: Kube, config: Config, namespace: str, patience: float) -> 
     """
     Wait, for *patience* seconds, until Pods of *namespace* come out as they should; return how.
 
+    Where Harbor is away, so that nothing can be rewritten, the wait ends earlier.
+
     Raises:
         SmokeError: with what is wrong, if they do not.
     """
     expected = wanted(config)
-    deadline = time.monotonic() + patience
+    monitor = Monitor(config)
+    started = well = time.monotonic()
     while True:
         found: dict[str, str] = {}
         try:
@@ -57,8 +65,13 @@ async def prove(kube: Kube, config: Config, namespace: str, patience: float) -> 
             trouble = f"the API server refuses a Pod in {namespace}: {error}"
         if found == expected:
             return found
-        if time.monotonic() >= deadline:
-            raise SmokeError(trouble or await _explain(config, expected, found))
+        await monitor.round()
+        unwell = _unwell(monitor)
+        now = time.monotonic()
+        if trouble or monitor.view().harbor is State.AVAILABLE:
+            well = now
+        if now - started >= patience or now - well >= _UNWELL_SECONDS:
+            raise SmokeError(trouble or _explain(expected, found, unwell))
         await asyncio.sleep(_RETRY_AFTER)
 
 
@@ -86,20 +99,24 @@ async def _dry_run(kube: Kube, namespace: str, images: list[str]) -> dict[str, s
     return {image: by_name[f"sample-{number}"] for number, image in enumerate(images)}
 
 
-async def _explain(config: Config, expected: dict[str, str], found: dict[str, str]) -> str:
+def _unwell(monitor: Monitor) -> list[str]:
+    """
+    Return what of Harbor can't serve, and why, as seen from here.
+    """
+    status: Any = monitor.status()
+    return [
+        f"{name} is {known['state']}: {known['why']}"
+        for name, known in [("Harbor", status["harbor"]), *status["projects"].items()]
+        if known["state"] != "available"
+    ]
+
+
+def _explain(expected: dict[str, str], found: dict[str, str], unwell: list[str]) -> str:
     """
     Say which images came out wrong, and whether Harbor is why.
     """
     wrong = [
         f"{image} became {found[image]}" for image in expected if found[image] != expected[image]
-    ]
-    monitor = Monitor(config)
-    await monitor.round()
-    status: Any = monitor.status()
-    unwell = [
-        f"{name} is {known['state']}: {known['why']}"
-        for name, known in [("Harbor", status["harbor"]), *status["projects"].items()]
-        if known["state"] != "available"
     ]
     if unwell:
         reason = "Harbor can't serve, so images are left alone, as they should be:"

@@ -15,6 +15,7 @@ from tests.kube.namespaces import namespaces
 from tests.node.images import push_image
 from tests.node.release import NAME, NAMESPACE, ReleaseSite
 from tests.node.workloads import container_image, is_running, pod, wait_for_pods
+from webhook.standin import Fault
 
 
 pytestmark = [pytest.mark.node, pytest.mark.slow]
@@ -80,6 +81,10 @@ async def _wait(what, ready, within=120.0):
 async def _rewrites(client, site, namespace):
     answer = await client.create(pod(namespace, "web:1"), dry_run=True)
     return container_image(answer.expect()) == site.rewritten("web:1")
+
+
+async def _keeps(client, site, namespace):
+    return not await _rewrites(client, site, namespace)
 
 
 async def _fail_open(client):
@@ -377,3 +382,23 @@ async def test_an_existing_secret(site, client, make_namespace, tmp_path):
     print(f"helm install to the first rewritten Pod: {time.monotonic() - started:.1f} s")
 
     assert "Phase:          Succeeded" in site.helm("test", NAME)
+
+
+async def test_helm_test_says_that_harbor_is_unavailable(site, client, make_namespace):
+    """
+    With Harbor gone helm test fails, and its Pod says why.
+    """
+    namespace = await make_namespace("enforce")
+    site.install()
+    await _wait("the first rewritten Pod", lambda: _rewrites(client, site, namespace))
+    site.harbor.set_fault(Fault.REFUSED)
+    try:
+        await _wait("images to be left alone", lambda: _keeps(client, site, namespace))
+        started = time.monotonic()
+        with pytest.raises(AssertionError) as failed:
+            site.helm("test", NAME, "--logs")
+    finally:
+        site.harbor.set_fault(Fault.NONE)
+    print(f"helm test fails after {time.monotonic() - started:.1f} s")
+
+    assert "Harbor can't serve, so images are left alone" in str(failed.value)
