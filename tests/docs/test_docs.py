@@ -41,7 +41,7 @@ PAGES = sorted(
 ROW = re.compile(r"^\| `(?P<name>[^`]+)` \|(?P<rest>.*)\|$", re.MULTILINE)
 FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
-MACHINE_PATHS = ("/work/", "/root/", "/home/", "/tmp/bash", "worktree")
+MACHINE_PATHS = ("/root/", "/home/", "/Users/", "/tmp/", "/work/")
 UNFINISHED = ("TODO", "FIXME", "XXX", "TBD", "lorem ipsum")
 
 
