@@ -30,10 +30,13 @@ _WITHIN: Final = 120.0
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("--docs", action="store_true", help="write docs/faults.md, too")
-    parser.add_argument("--only", default="", help="faults whose name holds this")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--docs", action="store_true", help="write docs/faults.md, too")
+    which.add_argument("--only", default="", help="faults whose name holds this")
     options = parser.parse_args()
     names = [name for name in SCENARIOS if options.only.lower() in name.lower()]
+    if not names:
+        parser.error(f"no fault's name holds {options.only!r}")
     with tempfile.TemporaryDirectory() as directory:
         results = asyncio.run(_run(names, Path(directory)))
     build = _ROOT / "build"

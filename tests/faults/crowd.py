@@ -53,8 +53,9 @@ async def _idle(port: int, count: int, answers: Counter[str], begun: Callable[[]
     """
     opened = [await connect(port) for _ in range(count)]
     begun()
-    ends = await asyncio.gather(*(reader.read(1) for reader, _ in opened), return_exceptions=True)
-    answers["closed"] += len(ends)
+    while True:
+        answers["open"] = _still_open(opened)
+        await asyncio.sleep(1)
 
 
 async def _slow(port: int, count: int, answers: Counter[str], begun: Callable[[], None]) -> None:
@@ -69,7 +70,11 @@ async def _slow(port: int, count: int, answers: Counter[str], begun: Callable[[]
         for _, writer in opened:
             writer.write(b"x")
         await asyncio.sleep(1)
-        answers["open"] = sum(not reader.at_eof() for reader, _ in opened)
+        answers["open"] = _still_open(opened)
+
+
+def _still_open(opened: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]) -> int:
+    return sum(not (reader.at_eof() or reader.exception()) for reader, _ in opened)
 
 
 async def _half(port: int, count: int, answers: Counter[str], begun: Callable[[], None]) -> None:

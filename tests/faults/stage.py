@@ -141,6 +141,22 @@ class Stage:
                     raise AssertionError(f"a Pod with an image of {kind} was {word}")
             await asyncio.sleep(0.005)
 
+    @asynccontextmanager
+    async def refusing(self) -> AsyncIterator[None]:
+        """
+        Check that each replica refuses a file that changes while the context lasts.
+        """
+        before = await asyncio.to_thread(self._refused_files)
+        yield
+        after = await asyncio.to_thread(self._refused_files)
+        if not all(old < new for old, new in zip(before, after, strict=True)):
+            raise AssertionError(f"files refused by each replica: {before}, then {after}")
+
+    def _refused_files(self) -> list[float]:
+        name = 'harbor_cache_config_reload_total{result="refused"} '
+        pages = [each.read("/metrics") for each in self.replicas]
+        return [float(page.partition(name)[2].split("\n", 1)[0]) for page in pages]
+
     async def _create(self, kind: str, done: asyncio.Event) -> None:
         tally = self.tally
         pod = {

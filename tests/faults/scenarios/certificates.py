@@ -36,11 +36,12 @@ async def _bad_pair(stage: Stage, certificate: trustme.LeafCert, key: trustme.Le
         (each.certificate_file, each.certificate_file.read_bytes()) for each in stage.replicas
     ]
     before += [(each.key_file, each.key_file.read_bytes()) for each in stage.replicas]
-    for replica in stage.replicas:
-        replica.certificate_file.write_bytes(certificate.cert_chain_pems[0].bytes())
-        replica.key_file.write_bytes(key.private_key_pem.bytes())
     try:
-        await asyncio.sleep(2.5)  # Until it has been looked at.
+        async with stage.refusing():
+            for replica in stage.replicas:
+                replica.certificate_file.write_bytes(certificate.cert_chain_pems[0].bytes())
+                replica.key_file.write_bytes(key.private_key_pem.bytes())
+            await asyncio.sleep(2.5)  # Until it has been looked at.
         await stage.shake_hands_again()
         await stage.stays(1, hub=True, quay=True)
     finally:

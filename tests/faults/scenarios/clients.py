@@ -38,10 +38,12 @@ async def _slow_loris(stage: Stage) -> str:
 async def _idle(stage: Stage) -> str:
     replica = stage.replicas[0]
     await stage.restart(replica)
-    async with crowd("idle", replica.port, 1000):
+    async with crowd("idle", replica.port, 1000) as answers:
         small = await _small_reviews(replica, 5, _TIMEOUT)
         await stage.stays(1, hub=True, quay=True)
         memory = peak_memory(replica.program.pid)
+    if answers["open"] != 1000:
+        raise AssertionError(f"{answers['open']} connections are still there at the end")
     return f"{small}; {_within_limit(memory)}"
 
 

@@ -29,10 +29,11 @@ async def _emptied(stage: Stage) -> str:
 
 async def _bad_config(stage: Stage, text: str) -> str:
     before = [(each.config_file, each.config_file.read_text()) for each in stage.replicas]
-    for replica in stage.replicas:
-        replica.config_file.write_text(text)
     try:
-        await stage.stays(3, hub=True, quay=True)
+        async with stage.refusing():
+            for replica in stage.replicas:
+                replica.config_file.write_text(text)
+            await stage.stays(3, hub=True, quay=True)
     finally:
         for file, content in before:
             file.write_text(content)

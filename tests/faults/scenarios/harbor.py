@@ -3,6 +3,7 @@ Faults of Harbor, and of what lies before and behind it.
 """
 
 import asyncio
+import json
 import ssl
 
 from typing import Final
@@ -102,6 +103,9 @@ async def _upstream(stage: Stage) -> str:
     await asyncio.to_thread(stage.harbor.call, harbor.check_upstreams())
     try:
         await stage.stays(3, hub=True, quay=True)
+        known = [json.loads(each.read("/status"))["projects"] for each in stage.replicas]
+        if {each["state"] for projects in known for each in projects.values()} != {"cache-only"}:
+            raise AssertionError(f"the replicas have not noticed: {known}")
     finally:
         for upstream in upstreams:
             upstream.state = UpstreamState.UP

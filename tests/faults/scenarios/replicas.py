@@ -197,5 +197,5 @@ async def _api_server(stage: Stage) -> str:
     await asyncio.to_thread(stage.cluster.stop_api_server)
     await asyncio.to_thread(stage.cluster.start_api_server)
     stage.tally.last.clear()
-    await stage.until(lambda last: len(last) == 2 and all(last.values()))
-    return "rewritten again at once"
+    up = await stage.until(lambda last: len(last) == 2 and all(last.values()))
+    return f"rewritten again after {up:.1f} s"
