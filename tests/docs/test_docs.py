@@ -227,6 +227,20 @@ def test_every_alert_is_described():
     assert not [alert for alert in alerts if f"[{alert}](runbooks/{alert}.md)" not in text]
 
 
+def test_runbooks_look_for_what_is_logged():
+    """
+    Log lines and Events that a runbook searches for are written by the program in these words.
+    """
+    text = "".join(page.read_text() for page in (DOCS / "runbooks").glob("*.md"))
+    patterns = re.findall(r'grep (?:-E )?"([^"]+)"', text)
+    wanted = {words for pattern in patterns for words in pattern.split("|")}
+    wanted |= set(re.findall(r"reason=(\w+)", text))
+    source = "".join(module.read_text() for module in (ROOT / "webhook").rglob("*.py"))
+
+    assert wanted
+    assert not [words for words in wanted if words not in source]
+
+
 def test_every_chart_value_is_described():
     """
     The chart's README has a row for every value, which docs/ points to.
