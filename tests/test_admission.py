@@ -3,7 +3,9 @@ From an admission review to its answer, without sockets.
 """
 
 import base64
+import gc
 import json
+import tracemalloc
 
 from copy import deepcopy
 
@@ -245,6 +247,26 @@ def test_container_whose_original_cannot_be_recorded_is_kept():
 
     assert before == patched(before, answer)
     assert {"not-recoverable"} == {image.reason for image in answer.images}
+
+
+def test_nothing_of_a_large_pod_stays_in_memory():
+    """
+    Names and images of any length come here before the API server checks them; none is kept.
+    """
+    ask(pod("nginx"))
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(20):
+            large = pod("nginx", f"nginx:{number}" + "b" * 300_000)
+            large["spec"]["containers"][0]["name"] = f"{number}" + "a" * 300_000
+            ask(large)
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert after - before < 2_000_000
 
 
 def test_image_volumes_only_where_the_config_says_so():

@@ -60,6 +60,7 @@ On the API server's copy of a static Pod; the kubelet runs the original, whateve
 
 # A container's name is a DNS label; only then does it fit behind the prefix of an annotation.
 _DNS_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
+_MAX_DNS_LABEL: Final = 63
 
 
 _MAX_ITEMS: Final = 20_000
@@ -218,10 +219,15 @@ def image_fields(spec: PodSpec) -> Iterator[ImageField]:
             )
 
 
-# A cluster's Pods have the same few names of containers.
-@lru_cache(maxsize=1024)
 def is_recordable(container_name: str) -> bool:
     """
     Tell whether a container's original image can be recorded in an annotation.
     """
-    return _DNS_LABEL.fullmatch(container_name) is not None
+    # The API server checks names after us: one of a megabyte must not stay in the cache.
+    return len(container_name) <= _MAX_DNS_LABEL and _is_dns_label(container_name)
+
+
+# A cluster's Pods have the same few names of containers.
+@lru_cache(maxsize=1024)
+def _is_dns_label(name: str) -> bool:
+    return _DNS_LABEL.fullmatch(name) is not None
