@@ -6,9 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
+import tracemalloc
 
-from webhook.logs import LineWriter
+from io import BytesIO
+
+from webhook.logs import LineWriter, clean
 
 
 def lines_of(program):
@@ -99,3 +103,96 @@ def test_a_line_that_cannot_be_written_takes_no_other_with_it():
     assert ["before", "unwritable log line", "after"] == [
         json.loads(line)["event"] for line in lines
     ]
+
+
+def test_no_control_character_gets_through():
+    """
+    What a Pod's author wrote can't move a terminal's cursor or turn the direction of its text.
+    """
+    text = "".join(map(chr, range(0x20))) + "\x7f\x80\x9b\u2028\u202e\N{GRINNING FACE}"
+    (line,) = lines_of(
+        f"import structlog\nsetup_logging()\nstructlog.get_logger().info('x', text={text!r})\n"
+    )
+
+    assert line.isascii()
+    assert line.isprintable()
+    assert text == json.loads(line)["text"]
+
+
+class Unreliable(BytesIO):
+    """
+    A stream that fails at its first write, as if memory had run out.
+    """
+
+    failed = False
+
+    def write(self, data):
+        if not self.failed:
+            self.failed = True
+            raise MemoryError
+        return super().write(data)
+
+
+def test_no_failure_ends_the_log():
+    """
+    Whatever goes wrong in the writer's thread, it writes the next lines, and says what was lost.
+    """
+    stream = Unreliable()
+    writer = LineWriter(stream)
+    for name in ("first", "second"):
+        writer.msg(event=name, timestamp=time.time())
+        writer.flush()
+    events = [json.loads(line) for line in stream.getvalue().splitlines()]
+
+    assert ["second", "log lines lost"] == [event["event"] for event in events]
+    assert 1 == events[1]["lines"]
+
+
+def test_flush_returns_when_all_is_written():
+    """
+    The last line before the end is never left behind, whenever it comes.
+    """
+    stream = BytesIO()
+    writer = LineWriter(stream)
+    for number in range(10):
+        time.sleep(0.001 * (number % 5))
+        writer.msg(event=f"event {number}", timestamp=time.time())
+        writer.flush()
+
+        assert number + 1 == len(stream.getvalue().splitlines())
+
+
+class Blocked(BytesIO):
+    """
+    A stream that takes nothing until it is told to.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.opened = threading.Event()
+
+    def write(self, data):
+        self.opened.wait(60)
+        return super().write(data)
+
+
+def test_a_full_queue_of_the_worst_events_fits_into_memory():
+    """
+    While nobody reads the log, what waits stays far below the memory that a container has.
+    """
+    stream = Blocked()
+    writer = LineWriter(stream)
+    worst = "\N{GRINNING FACE}" * 300
+    tracemalloc.start()
+    try:
+        for _ in range(4_200):
+            images = [{"name": clean(worst), "image": clean(worst)} for _ in range(20)]
+            writer.msg(event="review", images=images, timestamp=time.time())
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        stream.opened.set()
+    writer.flush(60)
+
+    assert b"log lines lost" in stream.getvalue()
+    assert size < 96_000_000

@@ -2,9 +2,9 @@
 Logs: one JSON object per line on standard output, written by a thread of its own.
 
 A full pipe must never hold up an admission review.  So events wait in a bounded queue, and are
-dropped and counted when whoever reads them falls behind; the log itself says how many were.  What libraries say through Python's own
-`logging` (asyncio of failed handshakes, aiohttp of broken requests) takes the same way: its default
-is to write to standard error there and then.
+dropped and counted when whoever reads them falls behind; the log itself says how many were.  What
+libraries say through Python's own `logging` (asyncio of failed handshakes, aiohttp of broken
+requests) takes the same way: its default is to write to standard error there and then.
 """
 
 import atexit
@@ -27,13 +27,16 @@ from pydantic_core import to_json
 
 __all__ = ["LineWriter", "clean", "setup_logging"]
 
-_MAX_EVENTS: Final = 10_000
+# At its worst an event takes 14 kB: all of them together stay far below a container's memory.
+_MAX_EVENTS: Final = 4_000
 # Events become lines in batches: a thread that woke up for each would take the interpreter away
 # from reviews, which costs them more than all the rest, and one by one each costs three times as
 # much, since the processor's caches have seen other code in the meantime.
 _BATCH_SECONDS: Final = 0.02
 _BATCH_EVENTS: Final = 100
+_FLUSH_POLL_SECONDS: Final = 0.002
 _MAX_TEXT: Final = 256
+_MAX_FOREIGN_TEXT: Final = 64
 _MAX_TRACEBACK: Final = 4096
 
 
@@ -46,8 +49,7 @@ class LineWriter:
         self._stream = stream
         self._events: deque[dict[str, Any]] = deque()
         self._wake = threading.Event()
-        self._idle = threading.Event()
-        self._idle.set()
+        self._writing = False
         self._dropped = 0
         threading.Thread(target=self._write_forever, name="log-writer", daemon=True).start()
 
@@ -60,7 +62,6 @@ class LineWriter:
             return
         self._events.append(event)
         if not self._wake.is_set():
-            self._idle.clear()
             self._wake.set()
 
     debug = info = warning = error = critical = exception = log = msg
@@ -69,7 +70,10 @@ class LineWriter:
         """
         Wait until all events are written, for so many seconds at the most.
         """
-        self._idle.wait(seconds)
+        deadline = time.monotonic() + seconds
+        # In this order: what waits no longer is being written, until that is done.
+        while (self._events or self._writing) and time.monotonic() < deadline:
+            time.sleep(_FLUSH_POLL_SECONDS)
 
     def _write_forever(self) -> None:
         while True:
@@ -77,9 +81,9 @@ class LineWriter:
             time.sleep(_BATCH_SECONDS)
             self._wake.clear()
             while self._events:
+                self._writing = True
                 self._write_batch()
-            if not self._wake.is_set():
-                self._idle.set()
+                self._writing = False
 
     def _write_batch(self) -> None:
         number = min(len(self._events), _BATCH_EVENTS)
@@ -87,8 +91,8 @@ class LineWriter:
         try:
             self._stream.write(b"".join([_line(event) for event in batch]))
             self._stream.flush()
-        except (OSError, ValueError):
-            self._dropped += number  # Nobody reads our log; that is no reason to stop.
+        except Exception:  # noqa: BLE001 - nobody reads our log, say; no reason to stop.
+            self._dropped += number
             return
         if self._dropped:
             self._dropped, lost = 0, self._dropped
@@ -123,12 +127,13 @@ def _line(event: dict[str, Any]) -> bytes:
     """
     Return *event* as JSON in ASCII: no control character and no bidirectional mark gets through.
     """
-    moment = datetime.fromtimestamp(event["timestamp"], UTC)
-    event["timestamp"] = moment.isoformat().replace("+00:00", "Z")
     try:
-        return to_json(event, ensure_ascii=True, fallback=str) + b"\n"
+        moment = datetime.fromtimestamp(event["timestamp"], UTC)
+        event["timestamp"] = moment.isoformat().replace("+00:00", "Z")
+        line = to_json(event, ensure_ascii=True, fallback=str) + b"\n"
     except ValueError as error:  # Half a surrogate pair, say; the other lines are not lost by it.
         return to_json({"event": "unwritable log line", "error": type(error).__name__}) + b"\n"
+    return line.replace(b"\x7f", b"\\u007f")  # The one control character that JSON lets through.
 
 
 def setup_logging() -> LineWriter:
@@ -156,6 +161,8 @@ def clean(text: str) -> str:
     """
     Cut a string that comes from a Pod to what a log line can bear.
 
-    Control characters and everything that is not ASCII are escaped by the JSON renderer.
+    Control characters and everything that is not ASCII are escaped by the JSON renderer; the
+    latter takes four times the memory, and more of a line, so it is cut shorter.
     """
-    return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 3] + "..."
+    length = _MAX_TEXT if text.isascii() else _MAX_FOREIGN_TEXT
+    return text if len(text) <= length else text[: length - 3] + "..."
