@@ -499,3 +499,28 @@ def test_the_first_mistake_is_enough(obj):
 
     assert "kept" == answer.outcome
     assert json.loads(answer.body)["response"]["allowed"] is True
+
+
+@pytest.mark.parametrize(
+    "obj",
+    [
+        '{"spec": {"containers": [' + ",".join(["{}"] * 1_000_000) + "]}}",
+        '{"metadata": {"labels": {' + ",".join(f'"{i}":""' for i in range(300_000)) + "}}}",
+    ],
+    ids=["containers", "labels"],
+)
+def test_many_small_parts_take_little_memory(obj):
+    """
+    A review whose parts would take many times its size is allowed without a look at its Pod.
+    """
+    body = json.dumps(review("@")).replace('"@"', obj).encode()
+    tracemalloc.start()
+    try:
+        answer = admit(read_review(body), POLICY, ALL, "enforce")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert json.loads(answer.body)["response"]["allowed"] is True
+    assert "too many parts" in answer.message
+    assert peak < len(body) * 2
