@@ -9,8 +9,8 @@ import asyncio
 import base64
 import time
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -140,6 +140,16 @@ class Stage:
                     word = "kept" if rewritten else "rewritten"
                     raise AssertionError(f"a Pod with an image of {kind} was {word}")
             await asyncio.sleep(0.005)
+
+    @contextmanager
+    def missing_none(self) -> Iterator[None]:
+        """
+        Check that every Pod that is created while the context lasts is rewritten.
+        """
+        before = self.tally.kept
+        yield
+        if missed := self.tally.kept - before:
+            raise AssertionError(f"{missed} Pods were not rewritten")
 
     @asynccontextmanager
     async def refusing(self) -> AsyncIterator[None]:
