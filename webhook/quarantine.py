@@ -130,6 +130,19 @@ class Quarantine:
             projects = MappingProxyType({**projects, **counted_out})
         return replace(availability, projects=projects, quarantined=frozenset(living.images))
 
+    def shown_in(self, status: dict[str, Any]) -> dict[str, Any]:
+        """
+        Return *status* (see `webhook.harbor.probe.Monitor.status`) with the projects counted out.
+        """
+        projects = dict(status["projects"])
+        for name, entry in self.projects.items():
+            if name in projects:
+                until = entry.as_json()["until"]
+                why = f"counted out by the controller until {until}: {entry.reason}"
+                known = {"state": State.UNAVAILABLE.value, "cause": "nodes", "why": why}
+                projects[name] = {**projects[name], **known}
+        return {**status, "projects": projects}
+
 
 EMPTY: Final = Quarantine()
 """

@@ -121,11 +121,12 @@ class Server:
         Return the state of Harbor, of every project and of ourselves, for people.
         """
         policy = self._policy
+        quarantine = self._quarantine.at(datetime.now(UTC))
         return {
-            **self._monitor.status(),
+            **quarantine.shown_in(self._monitor.status()),
             "mode": policy.mode,
             "paused": policy.paused,
-            "quarantined": self._quarantined(),
+            "quarantined": len(quarantine.images),
             "certificateNotAfter": _timestamp(self._certificate.not_after),
         }
 
