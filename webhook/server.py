@@ -121,7 +121,7 @@ class Server:
         Return the state of Harbor, of every project and of ourselves, for people.
         """
         policy = self._policy
-        quarantine = self._quarantine.at(datetime.now(UTC))
+        quarantine = self._living_quarantine()
         return {
             **quarantine.shown_in(self._monitor.status()),
             "mode": policy.mode,
@@ -130,9 +130,9 @@ class Server:
             "certificateNotAfter": _timestamp(self._certificate.not_after),
         }
 
-    def _quarantined(self) -> int:
+    def _living_quarantine(self) -> Quarantine:
         # What is over by our clock is kept all the same: the clock may be put right again.
-        return len(self._quarantine.at(datetime.now(UTC)).images)
+        return self._quarantine.at(datetime.now(UTC))
 
     def unready(self) -> str:
         """
@@ -245,7 +245,7 @@ class Server:
                     self._reloaded("quarantine")
                 except HarborCacheError as error:
                     self._reloaded("quarantine", str(error))
-        self._metrics.quarantined_images.set(self._quarantined())
+        self._metrics.quarantined_images.set(len(self._living_quarantine().images))
         self._known = None
 
     async def _look_at_config(self) -> None:

@@ -9,6 +9,7 @@ import pytest
 import trustme
 
 from tests.kube.balancer import Backend, Balancer
+from tests.kube.creation import constant_creation
 from tests.kube.registration import registered, webhook_configuration
 from tests.kube.webhook import WebhookProcess, configuration
 from webhook.standin import HarborStandIn, ThreadedStandIn
@@ -17,7 +18,6 @@ from webhook.standin import HarborStandIn, ThreadedStandIn
 pytestmark = [pytest.mark.kube, pytest.mark.slow]
 
 _RESTARTS = 20
-_CREATORS = 2
 
 
 async def test_rolling_restarts_miss_no_pod(client, make_namespace, tmp_path):
@@ -25,28 +25,6 @@ async def test_rolling_restarts_miss_no_pod(client, make_namespace, tmp_path):
     While two replicas are stopped by SIGTERM and started 20 times in turn, every Pod is rewritten.
     """
     namespace, authority = await make_namespace("enforce"), trustme.CA()
-    accepted = refused = missed = 0
-    longest = 0.0
-    done = asyncio.Event()
-
-    async def create(creator):
-        nonlocal accepted, refused, missed, longest
-        number = 0
-        while not done.is_set():
-            number += 1
-            pod = {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "metadata": {"name": f"pod-{creator}-{number}", "namespace": namespace},
-                "spec": {"containers": [{"name": "web", "image": "nginx:1"}]},
-            }
-            started = time.monotonic()
-            answer = await client.create(pod)
-            longest = max(longest, time.monotonic() - started)
-            accepted += answer.ok
-            refused += not answer.ok
-            missed += answer.ok and answer.body["spec"]["containers"][0]["image"] == "nginx:1"
-
     with ThreadedStandIn(HarborStandIn()) as harbor:
         replicas = [
             WebhookProcess(
@@ -66,27 +44,25 @@ async def test_rolling_restarts_miss_no_pod(client, make_namespace, tmp_path):
                 ca_bundle = replicas[0].ca_bundle
                 async with registered(client, webhook_configuration(url, ca_bundle)):
                     started = time.monotonic()
-                    creators = [asyncio.create_task(create(each)) for each in range(_CREATORS)]
                     codes = []
-                    for restart in range(_RESTARTS):
-                        replica = replicas[restart % 2]
-                        codes.append(await asyncio.to_thread(replica.stop))
-                        await asyncio.to_thread(replica.start)
-                        await balancer.all_ready()
-                    done.set()
-                    await asyncio.gather(*creators)
+                    async with constant_creation(client, namespace) as pods:
+                        for restart in range(_RESTARTS):
+                            replica = replicas[restart % 2]
+                            codes.append(await asyncio.to_thread(replica.stop))
+                            await asyncio.to_thread(replica.start)
+                            await balancer.all_ready()
                     seconds = time.monotonic() - started
                 failed = balancer.failed
         finally:
             for each in replicas:
                 await asyncio.to_thread(each.stop)
     print(
-        f"{_RESTARTS} restarts in {seconds:.0f} s: {accepted} Pods accepted, {refused} refused,"
-        f" {missed} not rewritten; longest creation {longest * 1000:.0f} ms"
+        f"{_RESTARTS} restarts in {seconds:.0f} s: {pods.accepted} Pods accepted,"
+        f" {pods.refused} refused, {pods.missed} not rewritten; longest creation {pods.longest * 1000:.0f} ms"
     )
 
     assert codes == [0] * _RESTARTS
-    assert refused == 0
-    assert missed == 0
+    assert pods.refused == 0
+    assert pods.missed == 0
     assert failed == 0
-    assert accepted > 10 * _RESTARTS
+    assert pods.accepted > 10 * _RESTARTS

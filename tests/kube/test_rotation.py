@@ -4,7 +4,6 @@ Certificates that follow each other while Pods are created: none is refused, and
 
 import asyncio
 import base64
-import re
 import time
 
 from contextlib import asynccontextmanager, suppress
@@ -15,6 +14,7 @@ import trustme
 
 from certs.bundle import Pair
 from certs.rotation import Lifetimes
+from tests.kube.creation import constant_creation, fail_open_count
 from tests.kube.installation import wait_until_rewriting
 from tests.kube.registration import registered, webhook_configuration
 from tests.kube.webhook import WebhookProcess, configuration
@@ -28,7 +28,6 @@ pytestmark = [pytest.mark.kube, pytest.mark.slow]
 
 _PAIRS = 11  # Rotated ten times.
 _AUTHORITIES = 3  # Rotated twice.
-_CREATORS = 2
 _WITHIN = 120.0  # Seconds.
 _LIFETIMES = Lifetimes(
     authority=timedelta(seconds=36), serving=timedelta(seconds=12), settling=timedelta(seconds=3)
@@ -79,42 +78,11 @@ async def _in_background(*loops):
                 await each
 
 
-async def _fail_open(client):
-    found = re.findall(
-        r"^apiserver_admission_webhook_fail_open_count\{[^}]*\} (\S+)$",
-        await client.get("/metrics"),
-        re.MULTILINE,
-    )
-    return sum(map(float, found))
-
-
 async def test_rotating_certificates_miss_no_pod(cluster, client, make_namespace, tmp_path):
     """
     While the pair is rotated ten times and the authority twice, every Pod is rewritten.
     """
     namespace = await make_namespace("enforce")
-    accepted = refused = missed = 0
-    longest = 0.0
-    done = asyncio.Event()
-
-    async def create(creator):
-        nonlocal accepted, refused, missed, longest
-        number = 0
-        while not done.is_set():
-            number += 1
-            pod = {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "metadata": {"name": f"pod-{creator}-{number}", "namespace": namespace},
-                "spec": {"containers": [{"name": "web", "image": "nginx:1"}]},
-            }
-            started = time.monotonic()
-            answer = await client.create(pod)
-            longest = max(longest, time.monotonic() - started)
-            accepted += answer.ok
-            refused += not answer.ok
-            missed += answer.ok and answer.body["spec"]["containers"][0]["image"] == "nginx:1"
-
     for name in ("ca", "tls"):
         metadata = {"name": name, "namespace": namespace}
         secret = {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": metadata}
@@ -140,31 +108,30 @@ async def test_rotating_certificates_miss_no_pod(cluster, client, make_namespace
                 async with _in_background(keeper.run(), kubelet.run()) as loops:
                     host = harbor.url.removeprefix("http://")
                     await wait_until_rewriting(client, namespace, host, rewriting=True)
-                    before, started = await _fail_open(client), time.monotonic()
-                    creators = [asyncio.create_task(create(each)) for each in range(_CREATORS)]
-                    while time.monotonic() < started + _WITHIN and not (
-                        len(kubelet.pairs) >= _PAIRS and len(kubelet.authorities) >= _AUTHORITIES
-                    ):
-                        await asyncio.sleep(0.5)
-                    # The last pair has to be served, too.
-                    await asyncio.sleep(3)
-                    done.set()
-                    await asyncio.gather(*creators)
-                    failed_open = await _fail_open(client) - before
+                    before, started = await fail_open_count(client), time.monotonic()
+                    async with constant_creation(client, namespace) as pods:
+                        while time.monotonic() < started + _WITHIN and not (
+                            len(kubelet.pairs) >= _PAIRS
+                            and len(kubelet.authorities) >= _AUTHORITIES
+                        ):
+                            await asyncio.sleep(0.5)
+                        # The last pair has to be served, too.
+                        await asyncio.sleep(3)
+                    failed_open = await fail_open_count(client) - before
                     seconds = time.monotonic() - started
                     ended = [each for each in loops if each.done()]
         finally:
             await asyncio.to_thread(webhook.stop)
     print(
         f"{len(kubelet.pairs)} pairs of {len(kubelet.authorities)} authorities in {seconds:.0f} s:"
-        f" {accepted} Pods accepted, {refused} refused, {missed} not rewritten, failed open"
-        f" {failed_open:.0f} times; longest creation {longest * 1000:.0f} ms"
+        f" {pods.accepted} Pods accepted, {pods.refused} refused, {pods.missed} not rewritten,"
+        f" failed open {failed_open:.0f} times; longest creation {pods.longest * 1000:.0f} ms"
     )
 
     assert ended == []
     assert len(kubelet.pairs) >= _PAIRS
     assert len(kubelet.authorities) >= _AUTHORITIES
-    assert refused == 0
-    assert missed == 0
+    assert pods.refused == 0
+    assert pods.missed == 0
     assert failed_open == 0
-    assert accepted > 10 * _PAIRS
+    assert pods.accepted > 10 * _PAIRS

@@ -4,13 +4,13 @@ The chart and the image on a real node: installed by helm, used, changed and tak
 
 import asyncio
 import contextlib
-import re
 import time
 
 import pytest
 
 from tests.chart.helm import render
 from tests.kube.client import ApiClient, object_path
+from tests.kube.creation import fail_open_count
 from tests.kube.namespaces import namespaces
 from tests.node.images import push_image
 from tests.node.release import NAME, NAMESPACE, ReleaseSite
@@ -85,16 +85,6 @@ async def _rewrites(client, site, namespace):
 
 async def _keeps(client, site, namespace):
     return not await _rewrites(client, site, namespace)
-
-
-async def _fail_open(client):
-    metrics = await client.get("/metrics")
-    return sum(
-        float(count)
-        for count in re.findall(
-            r"^apiserver_admission_webhook_fail_open_count\{[^}]*\} (\S+)$", metrics, re.MULTILINE
-        )
-    )
 
 
 async def _rolled_out(client, name):
@@ -249,7 +239,7 @@ class _Load:
         self.trouble = []
 
     async def __aenter__(self):
-        self._fail_open = await _fail_open(self._client)
+        self._fail_open = await fail_open_count(self._client)
         self._tasks = [asyncio.create_task(self._run()) for _ in range(4)]
         return self
 
@@ -257,7 +247,7 @@ class _Load:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.failed_open = await _fail_open(self._client) - self._fail_open
+        self.failed_open = await fail_open_count(self._client) - self._fail_open
 
     async def _run(self):
         wanted = self._site.rewritten("web:1")
