@@ -35,7 +35,7 @@ test: setup cluster-binaries ## Run all tests that need no root, those with a re
 
 .PHONY: node-test
 node-test: setup ## Run the tests with a real kubelet and containerd; needs root and some Debian packages
-	@$(RUN) python -m tests.cluster.binaries --node
+	@$(RUN) python -m tests.support.cluster.binaries --node
 	@$(RUN) pytest -m node
 
 # Of the tests that failed in the last run, once more; an error where none is known to have failed.
@@ -47,7 +47,7 @@ node-test-failed:
 
 .PHONY: cluster-binaries
 cluster-binaries: setup ## Find or build etcd and kube-apiserver; the last line is their directory
-	@$(RUN) python -m tests.cluster.binaries
+	@$(RUN) python -m tests.support.cluster.binaries
 
 .PHONY: unit
 unit: setup ## Run the quick tests only
@@ -55,7 +55,7 @@ unit: setup ## Run the quick tests only
 
 .PHONY: reference-oracle
 reference-oracle: setup ## Compare a million references with the library that the kubelet uses
-	@REFERENCES=1000000 $(RUN) pytest -q -s -k many_references tests/test_reference.py
+	@REFERENCES=1000000 $(RUN) pytest -q -s -k many_references tests/image/test_reference.py
 
 .PHONY: fuzz
 fuzz: setup ## Send a hundred thousand damaged reviews; every patch must apply

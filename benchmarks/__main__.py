@@ -22,7 +22,7 @@ from benchmarks.machine import describe
 from benchmarks.report import BARE, PARSING, into_docs, tables
 from benchmarks.servers import bare, memory, webhook
 from webhook.demo.cluster import Cluster
-from webhook.standin import ThreadedStandIn
+from webhook.demo.standin import ThreadedStandIn
 
 
 _ROOT: Final = Path(__file__).parent.parent

@@ -12,7 +12,7 @@ import sys
 
 from aiohttp import web
 
-from webhook.review import read_review
+from webhook.admission.review import read_review
 
 
 _ANSWER = json.dumps(

@@ -16,8 +16,8 @@ from aiohttp import web
 from benchmarks.generator import percentile
 from benchmarks.pods import PODS
 from benchmarks.servers import Server
-from tests.kube.client import ApiClient
-from tests.kube.registration import registered, webhook_configuration
+from tests.support.kube.client import ApiClient
+from tests.support.kube.registration import registered, webhook_configuration
 from webhook.demo.cluster import Cluster
 
 

@@ -5,10 +5,10 @@ How the cost of a decision grows: in this process, from a review's bytes to the 
 import time
 
 from benchmarks.pods import pod_of, review_of
-from webhook.admission import Policy, admit
-from webhook.availability import Availability
-from webhook.review import read_review
-from webhook.rules import Rule, Rules
+from webhook.admission.admit import Policy, admit
+from webhook.admission.review import read_review
+from webhook.image.availability import Availability
+from webhook.image.rules import Rule, Rules
 
 
 __all__ = ["growth", "growth_row"]

@@ -15,10 +15,10 @@ from typing import Final
 
 import trustme
 
-from tests.kube.webhook import WebhookProcess, configuration
+from tests.support.kube.webhook import WebhookProcess, configuration
 from webhook.demo.cluster import free_port
 from webhook.demo.program import Program
-from webhook.standin import ThreadedStandIn
+from webhook.demo.standin import ThreadedStandIn
 
 
 __all__ = ["SERVER_CORE", "Server", "bare", "cpu_seconds", "memory", "pin", "webhook"]

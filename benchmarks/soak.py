@@ -16,7 +16,7 @@ from benchmarks.load import drive_at
 from benchmarks.machine import describe
 from benchmarks.pods import PODS, review_of
 from benchmarks.servers import memory, webhook
-from webhook.standin import ThreadedStandIn
+from webhook.demo.standin import ThreadedStandIn
 
 
 _RATE: Final = 300

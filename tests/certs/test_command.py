@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from certs.__main__ import main
 from certs.source import FileSource
-from tests.certs import tls
+from tests.support import tls
 
 
 def run(*arguments, text=None):

@@ -4,7 +4,7 @@ import datetime as dt
 from certs.bundle import fingerprint
 from certs.rotation import Lifetimes, Observed, Rest, WriteAuthority, WriteBundle, next_step
 from certs.source import FileSource
-from tests.certs import tls
+from tests.support import tls
 
 
 async def test_rotations_under_continuous_handshakes(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
-from tests.certs import tls
+from tests.support import tls
 
 
 ROOT = Path(__file__).parents[2]

@@ -18,7 +18,7 @@ from certs.rotation import (
     WriteServing,
     next_step,
 )
-from tests.certs import tls
+from tests.support import tls
 
 
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)

@@ -7,7 +7,7 @@ import pytest
 
 from certs.bundle import fingerprint
 from certs.source import FileSource, Outcome
-from tests.certs import tls
+from tests.support import tls
 
 
 @pytest.fixture

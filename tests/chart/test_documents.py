@@ -4,7 +4,7 @@ import re
 import yaml
 
 from charts.generate import documented_values, generated
-from tests.chart.helm import CHART
+from tests.support.helm import CHART
 from webhook import __version__
 
 

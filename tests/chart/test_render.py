@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from tests.chart.helm import CHART, HARBOR, helm, named, render, render_text, set_json
+from tests.support.helm import CHART, HARBOR, helm, named, render, render_text, set_json
 from webhook.config import parse_config
 
 

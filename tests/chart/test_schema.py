@@ -1,6 +1,6 @@
 import pytest
 
-from tests.chart.helm import CHART, helm, refusal
+from tests.support.helm import CHART, helm, refusal
 
 
 @pytest.mark.parametrize(

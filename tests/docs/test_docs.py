@@ -19,11 +19,11 @@ from charts.generate import documented_values
 from webhook.cli import main
 from webhook.config import Config, parse_config
 from webhook.config.base import parse_duration
-from webhook.explanation import REASONS
 from webhook.harbor.client import Cause as ProbeCause
-from webhook.metrics import ControllerMetrics, WebhookMetrics
-from webhook.recovery.plan import Cause, LeftReason
-from webhook.rewrite import Reason
+from webhook.image.decision import Reason
+from webhook.process.metrics import ControllerMetrics, WebhookMetrics
+from webhook.recovery.restore import Cause, LeftReason
+from webhook.survey.explanation import REASONS
 
 
 ROOT = Path(__file__).parents[2]

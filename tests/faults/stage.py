@@ -17,12 +17,12 @@ from pathlib import Path
 import aiohttp
 import trustme
 
-from tests.kube.balancer import Backend, Balancer
-from tests.kube.client import ApiClient
-from tests.kube.registration import registered, webhook_configuration
-from tests.kube.webhook import WebhookProcess, configuration
+from tests.support.kube.balancer import Backend, Balancer
+from tests.support.kube.client import ApiClient
+from tests.support.kube.registration import registered, webhook_configuration
+from tests.support.kube.webhook import WebhookProcess, configuration
 from webhook.demo.cluster import Cluster
-from webhook.standin import HarborStandIn, ThreadedStandIn
+from webhook.demo.standin import HarborStandIn, ThreadedStandIn
 
 
 __all__ = ["Stage", "Tally", "open_stage"]

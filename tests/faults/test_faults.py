@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from tests.faults.catalogue import SCENARIOS
-from tests.programs import require_program
+from tests.support.programs import require_program
 
 
 pytestmark = [pytest.mark.kube, pytest.mark.slow]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
 
-from tests.references import generate
+from tests.support.references import generate
 
 
 __all__ = ["Message", "damaged"]

@@ -15,12 +15,12 @@ import structlog
 from aiohttp.test_utils import TestServer
 
 from tests.fuzz.reviews import damaged
-from tests.oracles import PatchOracle
-from webhook.admission import Policy
-from webhook.app import Service, business_app
-from webhook.availability import Availability
+from tests.support.oracles import PatchOracle
+from webhook.admission.admit import Policy
 from webhook.config import Config
-from webhook.metrics import WebhookMetrics
+from webhook.image.availability import Availability
+from webhook.process.metrics import WebhookMetrics
+from webhook.server.routes import Service, business_app
 
 
 # `make fuzz` sets it to a hundred thousand.

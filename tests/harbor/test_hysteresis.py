@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from webhook.availability import State
 from webhook.harbor.hysteresis import Finding, Thresholds, Track
+from webhook.image.availability import State
 
 
 UP = Finding(State.AVAILABLE)

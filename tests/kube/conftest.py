@@ -13,8 +13,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.kube.client import ApiClient
-from tests.kube.namespaces import namespaces
+from tests.support.kube.client import ApiClient
+from tests.support.kube.namespaces import namespaces
 from webhook.demo.cluster import Cluster
 
 

@@ -17,8 +17,8 @@ import pytest
 
 from aiohttp import web
 
-from tests.fleet import HOSTILE, fill
-from tests.kube.client import ApiClient
+from tests.support.fleet import HOSTILE, fill
+from tests.support.kube.client import ApiClient
 
 
 pytestmark = pytest.mark.kube

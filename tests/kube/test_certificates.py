@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from certs.bundle import Bundle, Pair, names_of
-from tests.kube.controllers import Controller, config_for, eventually, started
+from tests.support.kube.controllers import Controller, config_for, eventually, started
 
 
 pytestmark = [pytest.mark.kube, pytest.mark.slow]

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from tests.chart.helm import CHART, HARBOR, render
-from tests.kube.client import ApiClient, object_path
+from tests.support.helm import CHART, HARBOR, render
+from tests.support.kube.client import ApiClient, object_path
 
 
 pytestmark = pytest.mark.kube

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from tests.chart.helm import HARBOR, render
-from tests.kube.client import object_path
-from tests.kube.controllers import Controller, Pods, config_for, eventually, started
-from webhook.standin.server import HarborStandIn
-from webhook.standin.thread import ThreadedStandIn
+from tests.support.helm import HARBOR, render
+from tests.support.kube.client import object_path
+from tests.support.kube.controllers import Controller, Pods, config_for, eventually, started
+from webhook.demo.standin.server import HarborStandIn
+from webhook.demo.standin.thread import ThreadedStandIn
 
 
 pytestmark = [pytest.mark.kube, pytest.mark.slow]

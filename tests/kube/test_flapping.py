@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from tests.kube.installation import installation
+from tests.support.kube.installation import installation
 
 
 pytestmark = [pytest.mark.kube, pytest.mark.slow]

@@ -15,10 +15,10 @@ import trustme
 
 from aiohttp import web
 
-from tests.kube.audit import wait_for_audit_event
-from tests.kube.balancer import Backend, Balancer
-from tests.kube.client import ApiClient
-from tests.kube.registration import registered, webhook_configuration
+from tests.support.kube.audit import wait_for_audit_event
+from tests.support.kube.balancer import Backend, Balancer
+from tests.support.kube.client import ApiClient
+from tests.support.kube.registration import registered, webhook_configuration
 
 
 pytestmark = pytest.mark.kube

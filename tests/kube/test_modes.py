@@ -4,9 +4,9 @@ Namespaces, Pods and images that are rewritten, warned about, or left alone.
 
 import pytest
 
-from tests.kube.audit import wait_for_audit_event
-from tests.kube.installation import installation, wait_until_rewriting
-from webhook.standin import Fault
+from tests.support.kube.audit import wait_for_audit_event
+from tests.support.kube.installation import installation, wait_until_rewriting
+from webhook.demo.standin import Fault
 
 
 pytestmark = pytest.mark.kube

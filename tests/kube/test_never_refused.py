@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from tests.kube.installation import installation
-from tests.kube.pods import generated_pods
+from tests.support.kube.installation import installation
+from tests.support.kube.pods import generated_pods
 
 
 pytestmark = [pytest.mark.kube, pytest.mark.slow]

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from tests.kube.client import ApiClient
-from tests.kube.controllers import (
+from tests.support.kube.client import ApiClient
+from tests.support.kube.controllers import (
     Controller,
     Pods,
     config_for,
@@ -19,9 +19,9 @@ from tests.kube.controllers import (
     started,
     waiting,
 )
-from webhook.standin.faults import Fault
-from webhook.standin.server import HarborStandIn
-from webhook.standin.thread import ThreadedStandIn
+from webhook.demo.standin.faults import Fault
+from webhook.demo.standin.server import HarborStandIn
+from webhook.demo.standin.thread import ThreadedStandIn
 
 
 pytestmark = [pytest.mark.kube, pytest.mark.slow]

@@ -8,11 +8,11 @@ import time
 import pytest
 import trustme
 
-from tests.kube.balancer import Backend, Balancer
-from tests.kube.creation import constant_creation
-from tests.kube.registration import registered, webhook_configuration
-from tests.kube.webhook import WebhookProcess, configuration
-from webhook.standin import HarborStandIn, ThreadedStandIn
+from tests.support.kube.balancer import Backend, Balancer
+from tests.support.kube.creation import constant_creation
+from tests.support.kube.registration import registered, webhook_configuration
+from tests.support.kube.webhook import WebhookProcess, configuration
+from webhook.demo.standin import HarborStandIn, ThreadedStandIn
 
 
 pytestmark = [pytest.mark.kube, pytest.mark.slow]

@@ -14,14 +14,14 @@ import trustme
 
 from certs.bundle import Pair
 from certs.rotation import Lifetimes
-from tests.kube.creation import constant_creation, fail_open_count
-from tests.kube.installation import wait_until_rewriting
-from tests.kube.registration import registered, webhook_configuration
-from tests.kube.webhook import WebhookProcess, configuration
+from tests.support.kube.creation import constant_creation, fail_open_count
+from tests.support.kube.installation import wait_until_rewriting
+from tests.support.kube.registration import registered, webhook_configuration
+from tests.support.kube.webhook import WebhookProcess, configuration
 from webhook.controller.certificates import CertificateKeeper, Names
-from webhook.kube import connect
-from webhook.metrics import ControllerMetrics
-from webhook.standin import HarborStandIn, ThreadedStandIn
+from webhook.demo.standin import HarborStandIn, ThreadedStandIn
+from webhook.kube.api import connect
+from webhook.process.metrics import ControllerMetrics
 
 
 pytestmark = [pytest.mark.kube, pytest.mark.slow]

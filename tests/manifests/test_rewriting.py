@@ -6,10 +6,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webhook.admission import Policy
-from webhook.availability import Availability
+from webhook.admission.admit import Policy
 from webhook.config import default_config
 from webhook.errors import ManifestError
+from webhook.image.availability import Availability
 from webhook.manifests import parse_path, rewrite_text
 
 

@@ -6,10 +6,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.kube.client import ApiClient
-from tests.kube.namespaces import namespaces
-from tests.node.requirements import missing
-from tests.node.site import PROGRAMS, Site
+from tests.support.kube.client import ApiClient
+from tests.support.kube.namespaces import namespaces
+from tests.support.node.requirements import missing
+from tests.support.node.site import PROGRAMS, Site
 from webhook.demo.cluster import ClusterError, find_binaries
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.kube.client import ApiClient
-from tests.kube.namespaces import namespaces
-from tests.node.site import Site
-from tests.node.workloads import deployment, is_running, wait_for_pods
+from tests.support.kube.client import ApiClient
+from tests.support.kube.namespaces import namespaces
+from tests.support.node.site import Site
+from tests.support.node.workloads import deployment, is_running, wait_for_pods
 
 
 pytestmark = pytest.mark.node

@@ -7,7 +7,7 @@ import tarfile
 
 import pytest
 
-from tests.node.product import built_image
+from tests.support.node.product import built_image
 from webhook import __version__
 
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from tests.node.site import Breakage
-from tests.node.workloads import (
+from tests.support.node.site import Breakage
+from tests.support.node.workloads import (
     container_image,
     container_statuses,
     deployment,

@@ -10,9 +10,9 @@ from datetime import datetime
 
 import pytest
 
-from tests.kube.controllers import Controller, eventually, started
-from tests.node.site import PROJECT, Breakage
-from tests.node.workloads import (
+from tests.support.kube.controllers import Controller, eventually, started
+from tests.support.node.site import PROJECT, Breakage
+from tests.support.node.workloads import (
     container_image,
     container_statuses,
     deployment,
@@ -22,7 +22,7 @@ from tests.node.workloads import (
     pods,
     wait_for_pods,
 )
-from webhook.standin import Fault
+from webhook.demo.standin import Fault
 
 
 pytestmark = [pytest.mark.node, pytest.mark.slow]

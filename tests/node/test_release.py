@@ -8,14 +8,14 @@ import time
 
 import pytest
 
-from tests.chart.helm import render
-from tests.kube.client import ApiClient, object_path
-from tests.kube.creation import fail_open_count
-from tests.kube.namespaces import namespaces
-from tests.node.images import push_image
-from tests.node.release import NAME, NAMESPACE, ReleaseSite
-from tests.node.workloads import container_image, is_running, pod, wait_for_pods
-from webhook.standin import Fault
+from tests.support.helm import render
+from tests.support.kube.client import ApiClient, object_path
+from tests.support.kube.creation import fail_open_count
+from tests.support.kube.namespaces import namespaces
+from tests.support.node.images import push_image
+from tests.support.node.release import NAME, NAMESPACE, ReleaseSite
+from tests.support.node.workloads import container_image, is_running, pod, wait_for_pods
+from webhook.demo.standin import Fault
 
 
 pytestmark = [pytest.mark.node, pytest.mark.slow]

@@ -17,11 +17,11 @@ from typing import Final
 
 import pytest
 
-from tests.node.images import push_image
-from tests.node.registry import Registry
-from tests.node.requirements import missing
+from tests.support.node.images import push_image
+from tests.support.node.registry import Registry
+from tests.support.node.requirements import missing
 from webhook.demo.program import Program
-from webhook.standin import HarborStandIn, ThreadedStandIn
+from webhook.demo.standin import HarborStandIn, ThreadedStandIn
 
 
 pytestmark = pytest.mark.node

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from tests.render.programs import compose, from_python_package
+from tests.support.render_programs import compose, from_python_package
 from webhook.render import files, write
 
 

@@ -20,7 +20,7 @@ import yarl
 
 from aiohttp import web
 
-from tests.render.programs import from_python_package
+from tests.support.render_programs import from_python_package
 
 
 pytestmark = pytest.mark.slow

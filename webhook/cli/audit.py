@@ -15,8 +15,8 @@ import click
 
 
 if TYPE_CHECKING:
-    from webhook.audit import Survey
     from webhook.config import Config
+    from webhook.survey import Survey
 
 
 @click.command()
@@ -112,11 +112,11 @@ async def _survey(
     probe: bool,
     preflight: bool,
 ) -> "Survey":
-    from webhook.admission import Policy
-    from webhook.audit.listing import survey as list_cluster
-    from webhook.audit.preflight import preflight as try_images
-    from webhook.audit.probing import probe_briefly
-    from webhook.kube import connect
+    from webhook.admission.admit import Policy
+    from webhook.kube.api import connect
+    from webhook.survey.listing import survey as list_cluster
+    from webhook.survey.preflight import preflight as try_images
+    from webhook.survey.probing import probe_briefly
 
     policy = Policy.from_config(config)
     async with connect(kubeconfig) as kube:
@@ -132,18 +132,18 @@ async def _survey(
 
 def _shown(survey: "Survey", form: str, *, color: bool) -> str:
     if form == "json":
-        from webhook.report.document import as_json
+        from webhook.survey.formats.document import as_json
 
         return as_json(survey)
     if form == "csv":
-        from webhook.report.sheet import as_csv
+        from webhook.survey.formats.sheet import as_csv
 
         return as_csv(survey)
     if form == "html":
-        from webhook.report.page import as_html
+        from webhook.survey.formats.page import as_html
 
         return as_html(survey)
-    from webhook.report.table import as_table
+    from webhook.survey.formats.table import as_table
 
     width = shutil.get_terminal_size().columns if color else None
     return as_table(survey, width, color=color)

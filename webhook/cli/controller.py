@@ -146,9 +146,9 @@ def controller(
     """
     import asyncio
 
-    from webhook.controller import Options, run_controller
     from webhook.controller.certificates import Names
-    from webhook.logs import setup_logging
+    from webhook.controller.main import Options, run_controller
+    from webhook.process.logs import setup_logging
 
     options = Options(
         config=config_file,

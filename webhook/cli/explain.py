@@ -13,9 +13,9 @@ import click
 
 
 if TYPE_CHECKING:
-    from webhook.availability import Availability
     from webhook.config import Config
-    from webhook.explanation import Explanation
+    from webhook.image.availability import Availability
+    from webhook.survey.explanation import Explanation
 
 # Namespaces and Pods are named by DNS subdomains; anything else has no place in a URL.
 _NAME = re.compile(r"[a-z0-9.-]+", re.ASCII)
@@ -63,9 +63,9 @@ def explain(
       harbor-cache explain --config harbor-cache.yaml --probe ghcr.io/acme/app
       harbor-cache explain --config harbor-cache.yaml --pod default/web-0
     """
-    from webhook.availability import Availability
     from webhook.config import default_config, load_config
-    from webhook.explanation import explain_image
+    from webhook.image.availability import Availability
+    from webhook.survey.explanation import explain_image
 
     if not images and not pod:
         raise click.UsageError("Missing argument 'IMAGE...'.")
@@ -73,7 +73,7 @@ def explain(
     availability = Availability.of_all(tuple(rule.project for rule in config.rules.rules))
     states: dict[str, str] = {}
     if probe:
-        from webhook.audit.probing import probe_briefly
+        from webhook.survey.probing import probe_briefly
 
         availability, results = asyncio.run(probe_briefly(config))
         states = {r.name: f"{r.state} {f'({r.why})' if r.why else ''}".rstrip() for r in results}
@@ -90,7 +90,7 @@ def explain(
 
 
 def _show(explanation: "Explanation", states: dict[str, str]) -> None:
-    from webhook.audit.model import HARBOR
+    from webhook.survey.model import HARBOR
     from webhook.text import printable
 
     click.secho(printable(explanation.image), bold=True)
@@ -115,11 +115,11 @@ async def _explain_pod(
     """
     from msgspec import convert
 
-    from webhook.admission import Policy, decide_pod
-    from webhook.audit.origins import put_originals
-    from webhook.explanation import REASONS
-    from webhook.kube import connect
-    from webhook.pod import Pod, PodSpec, image_fields
+    from webhook.admission.admit import Policy, decide_pod
+    from webhook.kube.api import connect
+    from webhook.pod.model import Pod, PodSpec, image_fields
+    from webhook.survey.explanation import REASONS
+    from webhook.survey.origins import put_originals
     from webhook.text import printable
 
     namespace, slash, own = name.partition("/")

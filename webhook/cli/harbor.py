@@ -16,9 +16,9 @@ import click
 if TYPE_CHECKING:
     from webhook.config import Config
     from webhook.harbor.client import Credentials, HarborClient
-    from webhook.harbor.steps import Plan
-    from webhook.harbor.verify import Proof
-    from webhook.harbor.wanted import Wanted
+    from webhook.provisioning.desired import Wanted
+    from webhook.provisioning.steps import Plan
+    from webhook.provisioning.verify import Proof
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -158,7 +158,7 @@ def verify(
 def _load(config_file: Path, url: str | None, *, wants: bool = True) -> "tuple[Config, Wanted]":
     from webhook.config import Harbor, load_config
     from webhook.errors import ConfigError
-    from webhook.harbor.wanted import Wanted, read_wanted
+    from webhook.provisioning.desired import Wanted, read_wanted
 
     config = load_config(config_file)
     if url is not None:
@@ -196,7 +196,7 @@ def _credentials(username: str, password_file: Path | None) -> "Credentials":
 
 def _client(config: "Config", credentials: "Credentials") -> "HarborClient":
     from webhook.harbor.client import HarborClient
-    from webhook.harbor.trust import Trust
+    from webhook.harbor.tls import Trust
 
     return HarborClient(
         config.harbor.base_url,
@@ -207,8 +207,8 @@ def _client(config: "Config", credentials: "Credentials") -> "HarborClient":
 
 
 async def _plan(config: "Config", wanted: "Wanted", credentials: "Credentials") -> "Plan":
-    from webhook.harbor.api import Api
-    from webhook.harbor.provision import plan_for
+    from webhook.provisioning.api import Api
+    from webhook.provisioning.apply import plan_for
 
     async with _client(config, credentials) as client:
         made, _ = await plan_for(Api(client), wanted)
@@ -219,9 +219,9 @@ async def _apply(
     config: "Config", wanted: "Wanted", credentials: "Credentials", *, resend: bool
 ) -> None:
     from webhook.errors import HarborError
-    from webhook.harbor.api import Api
-    from webhook.harbor.provision import apply as run
-    from webhook.harbor.provision import plan_for
+    from webhook.provisioning.api import Api
+    from webhook.provisioning.apply import apply as run
+    from webhook.provisioning.apply import plan_for
 
     async with _client(config, credentials) as client:
         api = Api(client)
@@ -245,11 +245,11 @@ async def _apply(
 
 
 async def _verify(config: "Config", credentials: "Credentials | None") -> "list[Proof]":
-    from webhook.harbor.api import Api
     from webhook.harbor.client import read_credentials
-    from webhook.harbor.robot import read_robot_files
-    from webhook.harbor.trust import Trust
-    from webhook.harbor.verify import verify as run
+    from webhook.harbor.tls import Trust
+    from webhook.provisioning.api import Api
+    from webhook.provisioning.robot import read_robot_files
+    from webhook.provisioning.verify import verify as run
 
     robot = None
     settings = config.provisioning.robot

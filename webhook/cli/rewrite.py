@@ -73,10 +73,10 @@ def rewrite(
 
     Exit codes: 0 done, 1 something would change (--check), 2 a file can't be read.
     """
-    from webhook.admission import Policy
-    from webhook.availability import Availability
+    from webhook.admission.admit import Policy
     from webhook.config import default_config, load_config
     from webhook.errors import ManifestError
+    from webhook.image.availability import Availability
     from webhook.manifests import parse_path, rewrite_text
 
     config = load_config(config_file) if config_file else default_config()

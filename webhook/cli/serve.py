@@ -64,9 +64,9 @@ def serve(
     Exits with 0 after SIGTERM, with 2 if the config can't be used.
     """
     _import_structlog_alone()
-    from webhook.logs import setup_logging
-    from webhook.server import Options
-    from webhook.server import serve as run
+    from webhook.process.logs import setup_logging
+    from webhook.server.main import Options
+    from webhook.server.main import serve as run
 
     options = Options(
         config=config,

@@ -51,8 +51,8 @@ def smoke(*, config_file: Path, namespace: str, kubeconfig: Path | None, patienc
     import structlog
 
     from webhook.config import load_config
-    from webhook.kube import connect
-    from webhook.smoke import prove
+    from webhook.kube.api import connect
+    from webhook.survey.smoke import prove
     from webhook.text import printable
 
     # What the probes log is said once, in the error.

@@ -30,8 +30,8 @@ from webhook.config.base import Duration, Section
 from webhook.config.provisioning import Provisioning
 from webhook.config.vm import Vm
 from webhook.errors import ConfigError
-from webhook.reference import DOCKER_HUB, is_domain
-from webhook.rules import Rule, Rules
+from webhook.image.reference import DOCKER_HUB, is_domain
+from webhook.image.rules import Rule, Rules
 
 
 __all__ = [

@@ -11,11 +11,11 @@ from typing import Any, Final
 import structlog
 
 from webhook.errors import ClusterError
-from webhook.kube import Kube
-from webhook.metrics import ControllerMetrics
-from webhook.pod import MODE_LABEL, RECORD_PREFIX
-from webhook.recovery.plan import project_of
-from webhook.rules import Rules
+from webhook.image.rules import Rules
+from webhook.kube.api import Kube
+from webhook.pod.model import MODE_LABEL, RECORD_PREFIX
+from webhook.process.metrics import ControllerMetrics
+from webhook.recovery.restore import project_of
 
 
 __all__ = ["STATES", "count_forever", "pod_state"]

@@ -27,8 +27,8 @@ from certs.rotation import (
     next_step,
 )
 from webhook.errors import ClusterError
-from webhook.kube import Kube
-from webhook.metrics import ControllerMetrics
+from webhook.kube.api import Kube
+from webhook.process.metrics import ControllerMetrics
 
 
 __all__ = ["CertificateKeeper", "Names"]

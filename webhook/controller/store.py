@@ -12,9 +12,9 @@ import structlog
 
 from webhook.config import Config
 from webhook.errors import ClusterError, QuarantineError
-from webhook.kube import Kube
-from webhook.metrics import ControllerMetrics
-from webhook.quarantine import EMPTY, Quarantine
+from webhook.image.quarantine import EMPTY, Quarantine
+from webhook.kube.api import Kube
+from webhook.process.metrics import ControllerMetrics
 from webhook.recovery.evidence import Verdict
 from webhook.recovery.ledger import Ledger, after_verdict, reconcile
 

@@ -21,8 +21,8 @@ from certs.issue import issue_into
 from webhook.demo.cluster import free_port
 from webhook.demo.program import Program
 from webhook.demo.samples import HARBOR
+from webhook.demo.standin import HarborStandIn
 from webhook.errors import HarborCacheError
-from webhook.standin import HarborStandIn
 
 
 __all__ = ["DemoError", "Stage", "open_stage"]

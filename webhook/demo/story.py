@@ -21,8 +21,8 @@ from rich.table import Table
 from webhook.demo.askers import Asker, Created
 from webhook.demo.samples import SAMPLES, Expected, Sample
 from webhook.demo.stage import Stage
-from webhook.pod import PodSpec, image_fields
-from webhook.standin import Fault
+from webhook.demo.standin import Fault
+from webhook.pod.model import PodSpec, image_fields
 
 
 __all__ = ["Story"]

@@ -12,7 +12,7 @@ Harbor that flaps does not make our decisions flap with it.
 from dataclasses import dataclass, replace
 from typing import Final
 
-from webhook.availability import State
+from webhook.image.availability import State
 
 
 __all__ = ["Finding", "Thresholds", "Track"]

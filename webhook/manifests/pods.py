@@ -10,7 +10,7 @@ from typing import Final
 
 from webhook.errors import ManifestError
 from webhook.manifests.tree import Alias, Mapping, Node, Scalar, Sequence
-from webhook.pod import (
+from webhook.pod.model import (
     Container,
     ImageField,
     ImageVolumeSource,

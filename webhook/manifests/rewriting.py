@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from webhook.admission import Policy, decide_pod
-from webhook.availability import Availability
+from webhook.admission.admit import Policy, decide_pod
+from webhook.image.availability import Availability
 from webhook.manifests.pods import Path, find, parse_path
 from webhook.manifests.tree import Alias, Mapping, Node, Scalar, Sequence, position, read_documents
 

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Self
 
 from webhook.config import Recovery
-from webhook.quarantine import Entry, Quarantine
+from webhook.image.quarantine import Entry, Quarantine
 from webhook.recovery.evidence import Failure, Verdict
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import jsonpatch
 
 from webhook.errors import RecoveryError
-from webhook.recovery.plan import Restore
+from webhook.recovery.restore import Restore
 
 
 __all__ = ["restore_patch"]

@@ -13,7 +13,7 @@ from tests.faults.crowd import crowd
 from tests.faults.scenario import Faults
 from tests.faults.stage import Stage
 from tests.faults.wire import peak_memory
-from tests.kube.webhook import WebhookProcess
+from tests.support.kube.webhook import WebhookProcess
 
 
 __all__ = ["FAULTS"]

@@ -16,8 +16,8 @@ from benchmarks.pods import PODS, review_of
 from tests.faults.scenario import Faults, NotRun
 from tests.faults.stage import Stage
 from tests.faults.wire import post
-from tests.kube.balancer import Backend
-from tests.kube.webhook import WebhookProcess
+from tests.support.kube.balancer import Backend
+from tests.support.kube.webhook import WebhookProcess
 
 
 __all__ = ["FAULTS"]

@@ -13,8 +13,8 @@ import trustme
 from tests.faults.scenario import Faults
 from tests.faults.scenarios.config import changed_config
 from tests.faults.stage import Stage
-from webhook.standin import Fault, UpstreamState
-from webhook.standin.upstream import SimulatedUpstream
+from webhook.demo.standin import Fault, UpstreamState
+from webhook.demo.standin.upstream import SimulatedUpstream
 
 
 __all__ = ["FAULTS"]

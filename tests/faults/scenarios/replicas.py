@@ -18,10 +18,10 @@ from tests.faults.memory import memory_limit
 from tests.faults.scenario import Faults
 from tests.faults.stage import Stage
 from tests.faults.wire import large_review, post
-from tests.kube.balancer import Backend
-from tests.kube.webhook import WebhookProcess
+from tests.support.kube.balancer import Backend
+from tests.support.kube.webhook import WebhookProcess
 from webhook.demo.cluster import free_port
-from webhook.standin.faults import BlackHole
+from webhook.demo.standin.faults import BlackHole
 
 
 __all__ = ["FAULTS"]

@@ -1,0 +1,147 @@
+import sys
+import time
+import tracemalloc
+
+import pytest
+
+from tests.support.recovery_pods import HARBOR, UID, creating, pod, running, waiting
+from webhook.controller.pods import WaitingPods
+from webhook.image.rules import Rule, Rules
+from webhook.recovery.evidence import Evidence, Failure
+from webhook.recovery.restore import recovery_rules
+
+
+CACHED = f"{HARBOR}/proxy.docker.io/library/nginx:1"
+RULES = recovery_rules(Rules(HARBOR, (Rule("docker.io", "proxy.docker.io"),)))
+
+
+class Clock:
+    """
+    A clock that stands until it is set.
+    """
+
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def evidence():
+    return Evidence()
+
+
+@pytest.fixture
+def pods(clock, evidence):
+    return WaitingPods(RULES, evidence, clock)
+
+
+def stuck(status=None):
+    """
+    Return a Pod with one container that waits.
+    """
+    return pod({"web": CACHED}, [status or waiting("web", CACHED)], records={"web": "nginx:1"})
+
+
+def test_the_first_failure_counts(pods, clock):
+    """
+    From one failure to the next, and while the kubelet tries again, the time goes on.
+    """
+    pods.seen(stuck(), listed=True)
+    clock.now = 110.0
+    pods.seen(stuck(waiting("web", CACHED, "ImagePullBackOff")), listed=False)
+    pods.seen(stuck(creating("web", CACHED)), listed=False)
+    pods.seen(stuck(), listed=False)
+
+    assert {"web": 20.0} == pods.cases[UID].failing_for(120.0)
+
+
+def test_another_image_counts_anew(pods, clock):
+    """
+    Somebody sets another image: its failures begin with it.
+    """
+    pods.seen(stuck(), listed=True)
+    clock.now = 110.0
+    other = CACHED.replace("nginx", "redis")
+    pods.seen(pod({"web": other}, [waiting("web", other)]), listed=False)
+
+    assert {"web": 10.0} == pods.cases[UID].failing_for(120.0)
+
+
+def test_what_runs_is_not_kept(pods):
+    """
+    A Pod that waits for nothing takes no memory.
+    """
+    pods.seen(stuck(), listed=True)
+    pods.seen(stuck(running("web", CACHED)), listed=False)
+
+    assert {} == pods.cases
+
+
+def test_a_deleted_pod_is_forgotten(pods):
+    """
+    Whichever way a Pod goes, nothing of it stays.
+    """
+    pods.seen(stuck(), listed=True)
+    pods.restored[UID] = {"web"}
+
+    pods.all_listed(frozenset({UID}))
+    assert {UID} == pods.cases.keys()
+
+    pods.all_listed(frozenset())
+    assert {} == pods.cases
+    assert {} == pods.restored
+
+
+def test_a_pod_that_ends_is_forgotten(pods):
+    """
+    A Pod that is being deleted, or that lost our label, is none of our business any more.
+    """
+    pods.seen(stuck(), listed=True)
+    ending = stuck()
+    ending["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    pods.seen(ending, listed=False)
+
+    assert {} == pods.cases
+
+
+@pytest.mark.parametrize(("listed", "judged"), [(True, 0), (False, 1)])
+def test_only_a_start_that_was_seen_proves_a_pull(pods, evidence, clock, listed, judged):
+    """
+    A container that runs already when we begin to look may have been pulled long ago.
+    """
+    evidence.failed(Failure("docker.io/a:1", "proxy.docker.io", "node1", "shop", 90.0, 95.0))
+
+    pods.seen(stuck(running("web", CACHED)), listed=listed)
+
+    assert judged == len(evidence.judge(clock.now).images)
+
+
+def test_20_000_pods_that_wait(pods):
+    """
+    Every Pod of a large cluster waits at once: little memory, and quickly read.
+    """
+    bodies = []
+    for number in range(20_000):
+        body = stuck()
+        body["metadata"]["uid"] = f"{number:08}"
+        body["metadata"]["name"] = f"web-{number}"
+        bodies.append(body)
+    started = time.perf_counter()
+    tracemalloc.start()
+    try:
+        for body in bodies:
+            pods.seen(body, listed=True)
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    took = time.perf_counter() - started
+    print(f"20,000 waiting Pods: {size / 2**20:.1f} MiB, {took:.1f} s under tracemalloc")
+
+    assert 20_000 == len(pods.cases)
+    assert size < 20_000 * sys.getsizeof({}) * 50

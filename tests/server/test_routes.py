@@ -1,0 +1,367 @@
+"""
+The routes, over real sockets, with made-up knowledge.
+"""
+
+import asyncio
+import gzip
+import json
+
+from contextlib import AsyncExitStack
+from io import BytesIO
+
+import pytest
+import structlog
+
+from aiohttp import ClientConnectionError, web
+from aiohttp.test_utils import TestServer
+
+from webhook.admission.admit import Policy
+from webhook.config import default_config
+from webhook.image.availability import Availability
+from webhook.process.metrics import WebhookMetrics
+from webhook.server import routes as app_module
+from webhook.server.connections import Connections
+from webhook.server.routes import MAX_BODY_BYTES, Service, business_app, ops_app
+
+
+CONFIG = default_config()
+ALL = Availability.of_all(tuple(registry.project for registry in CONFIG.registries))
+JSON = {"Content-Type": "application/json"}
+BODY = json.dumps(
+    {
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "6b1c",
+            "kind": {"group": "", "version": "v1", "kind": "Pod"},
+            "resource": {"group": "", "version": "v1", "resource": "pods"},
+            "operation": "CREATE",
+            "namespace": "default",
+            "object": {
+                "metadata": {"name": "p"},
+                "spec": {
+                    "containers": [
+                        {"name": "a", "image": "nginx"},
+                        {"name": "b", "image": "x\n\x1b[31m" + "y" * 1_000_000},
+                    ]
+                },
+            },
+        },
+    }
+).encode()
+
+
+class Known:
+    """
+    A Harbor that is always there.
+    """
+
+    policy = Policy.from_config(CONFIG)
+
+    def __init__(self):
+        self.reason = ""
+
+    def availability(self):
+        return ALL
+
+    def status(self):
+        return {"harbor": "available"}
+
+    def unready(self):
+        return self.reason
+
+
+@pytest.fixture
+def service():
+    return Service(Known(), WebhookMetrics())
+
+
+@pytest.fixture
+async def client(service, aiohttp_client):
+    return await aiohttp_client(business_app(service), server_kwargs={"auto_decompress": False})
+
+
+@pytest.fixture
+async def ops(service, aiohttp_client):
+    return await aiohttp_client(ops_app(service))
+
+
+async def test_enforce_patches_and_audit_does_not(client):
+    """
+    The path decides the mode, since a review does not say how its namespace is labelled.
+    """
+    enforced = await (await client.post("/mutate", data=BODY, headers=JSON)).json()
+    audited = await (await client.post("/audit", data=BODY, headers=JSON)).json()
+
+    assert "patch" in enforced["response"]
+    assert "patch" not in audited["response"]
+    assert audited["response"]["warnings"]
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body"),
+    [
+        (415, {"Content-Type": "text/plain"}, BODY),
+        (415, {**JSON, "Content-Encoding": "gzip"}, gzip.compress(BODY)),
+        (400, JSON, b"not JSON"),
+        (400, JSON, gzip.compress(BODY)),
+        (400, JSON, b""),
+        (400, JSON, b"{}"),
+        (413, JSON, b" " * (MAX_BODY_BYTES + 1)),
+    ],
+)
+async def test_what_is_no_review_gets_one_plain_sentence(client, status, headers, body):
+    """
+    The API server takes a 4xx as a failed call and admits the Pod; nobody sees a traceback.
+    """
+    answer = await client.post("/mutate", data=BytesIO(body), headers=headers)
+
+    text = await answer.text()
+    assert status == answer.status
+    assert "Retry-After" not in answer.headers
+    assert 1 == text.count("\n")
+    assert "Traceback" not in text
+
+
+async def test_a_body_without_length_is_cut_off_at_the_limit(client):
+    """
+    A body that never ends is refused when it passes the limit.
+    """
+
+    async def endless():
+        while True:
+            yield b" " * 65536
+
+    try:
+        answer = await client.post("/mutate", data=endless(), headers=JSON)
+        status = answer.status
+    except (ClientConnectionError, ConnectionResetError):
+        status = 413  # The connection was closed while we were still sending.
+
+    assert 413 == status
+
+
+async def test_a_slow_body_is_given_up(client, monkeypatch):
+    """
+    Whoever sends half a body does not hold its memory for ever.
+    """
+    monkeypatch.setattr(app_module, "READ_SECONDS", 0.2)
+
+    async def half():
+        yield b"{"
+        await asyncio.sleep(5)
+
+    answer = await client.post("/mutate", data=half(), headers=JSON)
+
+    assert 408 == answer.status
+
+
+async def test_promised_bodies_do_not_hold_up_others(service, aiohttp_client):
+    """
+    Many clients that announce a body and send a little of it hold no room that others need.
+    """
+    server = TestServer(business_app(service))
+    client = await aiohttp_client(server)
+    head = b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    stalled = [await asyncio.open_connection(server.host, server.port) for _ in range(80)]
+    for _, writer in stalled:
+        writer.write(head + b"Content-Length: 262144\r\n\r\n{")
+    await asyncio.sleep(0.2)
+
+    answer = await client.post("/mutate", data=BODY[:100], headers=JSON)
+    still_waiting = not any(reader.at_eof() for reader, _ in stalled)
+    for _, writer in stalled:
+        writer.transport.abort()
+
+    assert 400 == answer.status
+    assert still_waiting
+
+
+async def test_a_small_body_that_stalls_is_given_up(client, monkeypatch):
+    """
+    Half a small body is waited for no longer than the API server would.
+    """
+    monkeypatch.setattr(app_module, "SMALL_READ_SECONDS", 0.2)
+    reader, writer = await asyncio.open_connection(client.host, client.port)
+    writer.write(b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+    writer.write(b"Content-Length: 9\r\n\r\n{")
+
+    status = await reader.readline()
+    writer.close()
+
+    assert b"HTTP/1.1 408 Request Timeout\r\n" == status
+
+
+async def test_a_client_that_goes_away_leaves_no_trace(client, caplog):
+    """
+    A connection lost in the middle of a body is nothing to write home about.
+    """
+    with structlog.testing.capture_logs() as logs:
+        _, writer = await asyncio.open_connection(client.host, client.port)
+        writer.write(b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+        writer.write(b"Content-Length: 9\r\n\r\n{")
+        await asyncio.sleep(0.1)
+        writer.transport.abort()
+        await asyncio.sleep(0.2)
+
+    assert [] == logs
+    assert [] == caplog.records
+
+
+async def test_too_many_connections(service, aiohttp_client):
+    """
+    Where the limit is reached, the oldest that never sent a review goes, and one with reviews stays.
+    """
+    service.connections = Connections(limit=3)
+    app = web.AppRunner(business_app(service))
+    await app.setup()
+    listener = await asyncio.get_running_loop().create_server(
+        service.connections.factory(app.server), "127.0.0.1", 0
+    )
+    port = listener.sockets[0].getsockname()[1]
+
+    async def ask(reader, writer):
+        writer.write(
+            b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+        )
+        line = await reader.readline()
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        await reader.readexactly(length)
+        return line
+
+    async def opened():
+        connection = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.sleep(0.05)
+        return connection
+
+    async def is_closed(connection):
+        try:
+            return await asyncio.wait_for(connection[0].read(1), 0.3) == b""
+        except ConnectionResetError:
+            return True
+        except TimeoutError:
+            return False
+
+    good = await opened()
+    first = await ask(*good)
+    idle = [await opened() for _ in range(4)]
+    closed = [await is_closed(each) for each in idle]
+    again = await ask(*good)
+    for each in idle[2:]:
+        await ask(*each)
+    late = await opened()
+    refused = await is_closed(late)
+    for _, writer in (good, *idle, late):
+        writer.transport.abort()
+    await asyncio.sleep(0.05)
+    listener.close()
+    await app.cleanup()
+
+    assert b"HTTP/1.1 200 OK\r\n" == first
+    assert [True, True, False, False] == closed
+    assert b"HTTP/1.1 200 OK\r\n" == again
+    assert refused
+
+
+async def test_wrong_methods_and_paths_are_4xx(client):
+    """
+    Everything else is answered in the same plain way.
+    """
+    assert 405 == (await client.get("/mutate")).status
+    assert 404 == (await client.post("/", data=BODY, headers=JSON)).status
+
+
+async def test_an_unforeseen_error_is_no_5xx(client, monkeypatch):
+    """
+    Even a bug in the shell lets the Pod through, without a word about our insides.
+    """
+
+    def explode(*args):
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(app_module, "admit", explode)
+
+    answer = await client.post("/mutate", data=BODY, headers=JSON)
+
+    assert 400 == answer.status
+    assert "secret" not in await answer.text()
+
+
+async def test_draining_answers_and_says_goodbye(client, service):
+    """
+    A Pod that is being deleted still answers, and sends its clients elsewhere.
+    """
+    before = await client.post("/mutate", data=BODY, headers=JSON)
+    service.draining = True
+
+    answer = await client.post("/mutate", data=BODY, headers=JSON)
+
+    assert "Connection" not in before.headers
+    assert 200 == answer.status
+    assert "close" == answer.headers["Connection"]
+
+
+async def test_readiness(ops, service):
+    """
+    Not ready, with the reason, while there is one; alive all the time.
+    """
+    assert 200 == (await ops.get("/readyz")).status
+    service.knowledge.reason = "no certificate"
+    unready = await ops.get("/readyz")
+
+    assert 503 == unready.status
+    assert "no certificate\n" == await unready.text()
+    assert 200 == (await ops.get("/livez")).status
+
+
+async def test_metrics_count_reviews_and_images(client, ops):
+    """
+    Every review and every image is counted under its mode, outcome and reason.
+    """
+    await client.post("/mutate", data=BODY, headers=JSON)
+    await client.post("/mutate", data=b"{}", headers=JSON)
+
+    text = await (await ops.get("/metrics")).text()
+
+    for line in (
+        'harbor_cache_reviews_total{mode="enforce",operation="CREATE",outcome="rewritten"} 1.0',
+        'harbor_cache_reviews_total{mode="enforce",operation="unknown",outcome="invalid"} 1.0',
+        'harbor_cache_images_total{outcome="rewritten",reason="rule",registry="docker.io"} 1.0',
+        'harbor_cache_images_total{outcome="kept",reason="too-long",registry="other"} 1.0',
+        'harbor_cache_review_duration_seconds_count{mode="enforce"} 1.0',
+    ):
+        assert line in text
+
+
+async def test_one_log_line_per_review_with_strings_cut(client):
+    """
+    A megabyte of image name with escapes in it becomes one short, harmless line.
+    """
+    with structlog.testing.capture_logs() as logs:
+        await client.post("/mutate", data=BODY, headers=JSON)
+
+    line = structlog.processors.JSONRenderer()(None, "info", logs[0])
+    assert 1 == len(logs)
+    assert len(line) < 2000
+    assert line.isprintable()
+
+
+async def test_large_bodies_do_not_hold_up_small_ones(client, service):
+    """
+    Large bodies wait for their share of memory; a small one passes them by.
+    """
+    large = service.large
+    async with AsyncExitStack() as stack:
+        for _ in range(4):
+            await stack.enter_async_context(large.hold(MAX_BODY_BYTES))
+        padded = BODY + b" " * (9 * 1024 * 1024)
+        waiting = asyncio.create_task(client.post("/mutate", data=BytesIO(padded), headers=JSON))
+        await asyncio.sleep(0.2)
+        small = await client.post("/mutate", data=BODY[:100], headers=JSON)
+        held_up = not waiting.done()
+
+    assert 400 == small.status
+    assert held_up
+    assert 200 == (await waiting).status

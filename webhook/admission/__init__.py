@@ -1,0 +1,3 @@
+"""
+A review: read, decided, answered.  Pure.
+"""

@@ -1,0 +1,227 @@
+"""
+The composition root of `harbor-cache controller`: where its parts meet.
+
+Every controller probes Harbor, so that one that takes over knows already; only the one that holds
+the Lease watches Pods, writes the quarantine and keeps the certificates.
+"""
+
+import asyncio
+import secrets
+import signal
+import socket
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from aiohttp import web
+
+from certs.rotation import Lifetimes
+from webhook.config import Config, load_config
+from webhook.controller.census import count_forever
+from webhook.controller.certificates import CertificateKeeper, Names
+from webhook.controller.loop import Recovery
+from webhook.controller.store import QuarantineStore
+from webhook.errors import ConfigError
+from webhook.harbor.monitor import Monitor
+from webhook.kube.api import Kube, connect
+from webhook.kube.events import Events
+from webhook.kube.lease import Leadership, Times
+from webhook.process.metrics import ControllerMetrics
+from webhook.process.ops_routes import ops_app
+
+
+__all__ = ["Options", "run_controller"]
+
+_RELOAD_EVERY: Final = 2.0
+_CALL_TIMEOUT: Final = 15.0
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """
+    What the command line says.
+
+    Attributes:
+        config: the config file.
+        kubeconfig: how to reach the API server; None for the Pod's own account.
+        names: which objects are ours.
+        quarantine_configmap: the ConfigMap of the quarantine.
+        lease: the Lease by which one controller is active.
+        host: where the ops port listens.
+        ops_port: the ops port; 0 takes a free one.
+        self_managed: whether certificates are issued and renewed.
+        lifetimes: how long certificates live, if not as usual.
+        times: those of the Lease, if not the usual ones.
+    """
+
+    config: Path
+    kubeconfig: Path | None
+    names: Names
+    quarantine_configmap: str
+    lease: str
+    host: str = "0.0.0.0"  # noqa: S104 -- Probes and Prometheus come from outside the Pod.
+    ops_port: int = 8080
+    self_managed: bool = True
+    lifetimes: Lifetimes | None = None
+    times: Times | None = None
+
+
+async def run_controller(options: Options) -> None:
+    """
+    Run until SIGTERM or SIGINT, and give the Lease back.
+
+    Raises:
+        ConfigError: if the config file can't be used.
+        ClusterError: if nothing says how to reach the API server.
+        OSError: if the ops port can't be had.
+    """
+    config = load_config(options.config)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with connect(options.kubeconfig, _CALL_TIMEOUT) as kube:
+        await Controller(kube, config, options).run(stop)
+
+
+class Controller:
+    """
+    Everything that a running controller knows.
+    """
+
+    def __init__(self, kube: Kube, config: Config, options: Options) -> None:
+        namespace = options.names.namespace
+        identity = f"{socket.gethostname()}_{secrets.token_hex(4)}"
+        self._options = options
+        self._config = config
+        self._kube = kube
+        self._metrics = ControllerMetrics()
+        self._monitor = Monitor(config, self._metrics.harbor)
+        self._events = Events(kube, identity)
+        self._recovery: Recovery | None = None
+        self._store = QuarantineStore(
+            kube,
+            config,
+            namespace=namespace,
+            name=options.quarantine_configmap,
+            metrics=self._metrics,
+        )
+        self._keeper = CertificateKeeper(kube, options.names, self._metrics, options.lifetimes)
+        self._leadership = Leadership(
+            kube,
+            namespace=namespace,
+            name=options.lease,
+            identity=identity,
+            times=options.times,
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """
+        Run until *stop* is set.
+        """
+        runner = web.AppRunner(
+            ops_app(self._metrics.registry, unready=self._unready, status=self._status),
+            access_log=None,
+        )
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, self._options.host, self._options.ops_port)
+            await site.start()
+            _log.info("started", ops=list(runner.addresses), leases=self._options.lease)
+            background = [
+                asyncio.create_task(self._monitor.run()),
+                asyncio.create_task(self._reload_forever()),
+                asyncio.create_task(self._leadership.run(self._lead)),
+            ]
+            stopped = asyncio.create_task(stop.wait())
+            try:
+                # None of these ends by itself; one that breaks ends the process, to begin anew.
+                await asyncio.wait([stopped, *background], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in (stopped, *background):
+                    task.cancel()
+                await asyncio.wait([stopped, *background])
+            for task in background:
+                if not task.cancelled() and (error := task.exception()) is not None:
+                    raise error
+        finally:
+            await runner.cleanup()
+        _log.info("stopped")
+
+    async def _lead(self) -> None:
+        """
+        Do what only one controller may do.
+        """
+        self._recovery = Recovery(
+            self._kube,
+            self._config,
+            self._monitor,
+            metrics=self._metrics,
+            events=self._events,
+            quarantine=self._store,
+        )
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._recovery.run())
+                group.create_task(self._events.run())
+                group.create_task(
+                    count_forever(self._kube, lambda: self._config.rules, self._metrics)
+                )
+                if self._options.self_managed:
+                    group.create_task(self._keeper.run())
+        finally:
+            self._recovery = None
+
+    async def _reload_forever(self) -> None:
+        """
+        Read the config file again when it has changed; keep the last good one.
+        """
+        path = self._options.config
+        seen = await asyncio.to_thread(_fingerprint, path)
+        while True:
+            await asyncio.sleep(_RELOAD_EVERY)
+            now = await asyncio.to_thread(_fingerprint, path)
+            if now == seen:
+                continue
+            seen = now
+            try:
+                config = await asyncio.to_thread(load_config, path)
+            except ConfigError as error:
+                self._metrics.config_reload.labels("refused").inc()
+                _log.error("config refused", error=str(error))
+                continue
+            self._metrics.config_reload.labels("loaded").inc()
+            _log.info("config read again")
+            self._config = config
+            self._monitor.reconfigure(config)
+            self._store.reconfigure(config)
+            if self._recovery is not None:
+                self._recovery.reconfigure(config)
+
+    def _unready(self) -> str:
+        if not self._monitor.first_round.is_set():
+            return "Harbor is being probed for the first time"
+        return ""
+
+    def _status(self) -> dict[str, Any]:
+        recovery = self._recovery
+        return {
+            **self._monitor.status(),
+            "leading": self._leadership.leading,
+            "leader": self._leadership.holder,
+            "recovery": recovery.status() if recovery else None,
+            "quarantine": self._store.status(),
+            "certificates": self._keeper.problem or "ok" if self._options.self_managed else None,
+        }
+
+
+def _fingerprint(path: Path) -> bytes | None:
+    with suppress(OSError):
+        return path.read_bytes()
+    return None

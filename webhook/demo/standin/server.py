@@ -1,0 +1,382 @@
+"""
+The stand-in as a server: one port, one state, one fault at a time.
+"""
+
+import asyncio
+import base64
+import binascii
+import secrets
+import ssl
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import unquote, urlsplit
+
+from aiohttp import web
+
+from webhook.demo.standin.api import ROUTERS
+from webhook.demo.standin.body import check_well_formed, read_body
+from webhook.demo.standin.faults import CONNECTION_FAULTS, BlackHole, Fault, answer_with_fault
+from webhook.demo.standin.outages import CORE, answer_with_outage
+from webhook.demo.standin.registry import REGISTRY
+from webhook.demo.standin.routing import Call, Principal, Refusal, Route, errors
+from webhook.demo.standin.state import ADMIN, Endpoint, State, article_state
+from webhook.demo.standin.upstream import RealUpstream, SimulatedUpstream, Upstream
+
+
+__all__ = ["HarborStandIn", "Seen", "UnknownRequestError"]
+
+_ROUTERS: Final = (*ROUTERS, REGISTRY)
+_WRITES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_HTTP_SERVER_ERROR: Final = 500
+
+
+class UnknownRequestError(AssertionError):
+    """
+    A strict stand-in was asked something that no real Harbor was seen to answer.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """
+    A request that arrived, for tests to look at.
+    """
+
+    method: str
+    path: str
+    query: str
+    principal: str
+    body: Any
+    status: int
+
+    @property
+    def writes(self) -> bool:
+        """
+        Tell whether it may have changed something.
+        """
+        return self.method in _WRITES and not self.path.endswith("/ping")
+
+
+class HarborStandIn:
+    """
+    A Harbor that isn't one.
+
+    Attributes:
+        state: what is in its database; kept over `stop` and `start`.
+        upstreams: the registries that its endpoints lead to, by URL; others are asked over HTTP.
+        down: components that are out, such as ``registry`` or ``database``.
+        project_faults: what goes wrong with one project alone, in the API and when pulling.
+        pull_faults: the same when pulling, while the API says that all is well.
+        requests: all that was asked.
+        issuers: the OIDC issuers that Harbor reaches.
+        unknown: requests that nothing is known of; `close` raises about them where *strict*.
+    """
+
+    def __init__(
+        self,
+        state: State | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+        strict: bool = True,
+        forward: Mapping[str, str] | None = None,
+        login_delay: float = 0.0,
+        slow_delay: float = 5.0,
+        black_hole_delay: float = 30.0,
+    ) -> None:
+        """
+        Prepare one; nothing listens before `start`.
+
+        *forward* maps projects to real registries (URLs) that serve their manifests and blobs.
+        *login_delay* is for how many seconds a wrong login is held up and locks the user (1.5 in
+        Harbor), *black_hole_delay* how long Harbor waits for an upstream that drops packets.
+        """
+        self.state = state or article_state()
+        self.upstreams: dict[str, Upstream] = {}
+        for endpoint in self.state.endpoints.values():
+            self.upstreams[endpoint.asks] = SimulatedUpstream()
+        for project, url in (forward or {}).items():
+            self.forward(project, url)
+        self.host = host
+        self.port = port
+        self.strict = strict
+        self.login_delay = login_delay
+        self.slow_delay = slow_delay
+        self.black_hole_delay = black_hole_delay
+        self.fault = Fault.NONE
+        self.project_faults: dict[str, Fault] = {}
+        self.pull_faults: dict[str, Fault] = {}
+        self.down: set[str] = set()
+        self.requests: list[Seen] = []
+        self.unknown: list[str] = []
+        self.issuers: set[str] = set()
+        self.tokens: dict[str, Principal] = {}
+        self.external_scheme = "https" if tls else "http"
+        self._tls = tls
+        self._locked: dict[str, float] = {}
+        self._runner: web.ServerRunner | None = None
+        self._black_hole: BlackHole | None = None
+
+    # Life.
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+        if error is None and self.strict and self.unknown:
+            raise UnknownRequestError(
+                "no real Harbor was seen to answer:\n" + "\n".join(self.unknown)
+            )
+
+    @property
+    def url(self) -> str:
+        """
+        Return the URL to talk to, without a slash at the end.
+        """
+        return f"{'https' if self._tls else 'http'}://{self.host}:{self.port}"
+
+    async def start(self) -> None:
+        """
+        Listen: on a free port the first time, on the same one ever after.
+        """
+        if self._black_hole is not None:
+            self._black_hole.close()
+            self._black_hole = None
+        if self._runner is not None:
+            return
+        server = web.Server(self._handle, access_log=None, handler_cancellation=True)
+        runner = web.ServerRunner(server, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(
+            runner,
+            self.host,
+            self.port,
+            ssl_context=self._tls,
+            reuse_address=True,
+        )
+        await site.start()
+        self._runner = runner
+        self.port = runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """
+        Drop all connections and give the port back, as a Harbor that was killed.
+        """
+        if self._runner is not None:
+            runner, self._runner = self._runner, None
+            for server_connection in list(getattr(runner.server, "connections", [])):
+                if server_connection.transport is not None:
+                    server_connection.transport.abort()
+            await runner.cleanup()
+
+    async def close(self) -> None:
+        """
+        Stop for good.
+        """
+        await self.stop()
+        if self._black_hole is not None:
+            self._black_hole.close()
+            self._black_hole = None
+        for upstream in self.upstreams.values():
+            await upstream.close()
+
+    async def set_fault(self, fault: Fault, project: str | None = None) -> None:
+        """
+        Let something go wrong, with all of Harbor or with one project, until it is set again.
+        """
+        if project is not None:
+            self.project_faults[project] = fault
+            return
+        self.fault = fault
+        if fault not in CONNECTION_FAULTS:
+            await self.start()
+            return
+        await self.stop()
+        if fault is Fault.BLACK_HOLE and self._black_hole is None:
+            self._black_hole = BlackHole(self.host, self.port)
+
+    # What tests and the demo set up.
+
+    def forward(self, project: str, url: str) -> None:
+        """
+        Let a real registry serve a project; the project and its endpoint are made where absent.
+        """
+        held = self.state.project(project)
+        endpoint = self.state.endpoints[held.registry_id] if held and held.registry_id else None
+        if endpoint is None:
+            endpoint = self.state.add_endpoint(project, url)
+            if held is None:
+                self.state.add_project(project, endpoint)
+        self.upstreams[endpoint.asks] = RealUpstream(url)
+
+    def pull_fault(self, project: str) -> Fault | None:
+        """
+        Return what goes wrong when a project is pulled from.
+        """
+        return self.pull_faults.get(project) or self.project_faults.get(project)
+
+    def upstream(self, endpoint: Endpoint) -> Upstream:
+        """
+        Return what an endpoint leads to.
+        """
+        return self.upstreams.setdefault(endpoint.asks, RealUpstream(endpoint.asks))
+
+    def upstream_of(self, project: str) -> SimulatedUpstream:
+        """
+        Return a project's simulated upstream.
+        """
+        held = self.state.project(project)
+        assert held is not None and held.registry_id is not None  # noqa: PT018, S101
+        upstream = self.upstream(self.state.endpoints[held.registry_id])
+        assert isinstance(upstream, SimulatedUpstream)  # noqa: S101
+        return upstream
+
+    async def check_upstreams(self) -> None:
+        """
+        Do what Harbor does every five minutes: mark every endpoint healthy or unhealthy.
+        """
+        for endpoint in self.state.endpoints.values():
+            endpoint.status = "healthy" if await self.reaches(endpoint) else "unhealthy"
+
+    async def reaches(self, endpoint: Endpoint) -> bool:
+        """
+        Tell whether an endpoint's check succeeds; one that hangs fails after the black hole's time.
+        """
+        check = self.upstream(endpoint).healthy(endpoint.access_key, endpoint.access_secret)
+        try:
+            async with asyncio.timeout(self.black_hole_delay):
+                return await check
+        except TimeoutError:
+            return False
+
+    # Requests.
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        body: Any = None
+        principal = Principal()
+        status = 0
+        try:
+            fault = await answer_with_fault(self.fault, request, self.slow_delay)
+            if fault is not None:
+                status = fault.status
+                return fault
+            body = await read_body(request)
+            principal, response = await self._answer(request, body)
+            status = response.status
+            if not response.prepared:
+                response.headers["Server"] = "nginx"
+                if "sid" not in request.cookies:
+                    response.set_cookie("sid", secrets.token_hex(16), path="/", httponly=True)
+            return response
+        finally:
+            parts = urlsplit(request.path_qs)
+            self.requests.append(
+                Seen(request.method, parts.path, parts.query, principal.name, body, status)
+            )
+
+    async def _answer(
+        self, request: web.BaseRequest, body: Any
+    ) -> tuple[Principal, web.StreamResponse]:
+        path = request.rel_url.raw_path
+        found = next((f for r in _ROUTERS if (f := r.find(request.method, path))), None)
+        if CORE in self.down:
+            response = await answer_with_fault(Fault.BAD_GATEWAY, request, 0)
+            assert response is not None  # noqa: S101
+            return Principal(), response
+        if (outage := await answer_with_outage(self, request)) is not None:
+            return Principal(), outage
+        if found is None:
+            if request.method == "HEAD" and any(r.knows(path) for r in _ROUTERS):
+                return Principal(), web.Response(status=405)
+            return Principal(), self._unknown(request, "no such path")
+        route, match = found
+        if (project := match.get("project")) and project in self.project_faults:
+            fault = self.project_faults[project]
+            response = await answer_with_fault(fault, request, self.slow_delay)
+            if response is not None:
+                return Principal(), response
+        if odd := set(request.query) - route.query:
+            return Principal(), self._unknown(request, f"query {sorted(odd)}")
+        if isinstance(body, dict) and route.keys is not None and (odd := set(body) - route.keys):
+            return Principal(), self._unknown(request, f"body {sorted(odd)}")
+        principal = await self._principal(request)
+        match_decoded = {name: unquote(value) for name, value in match.items()}
+        try:
+            self._check(request, route, principal)
+            check_well_formed(body, path)
+            call = Call(self, request, match_decoded, principal, body)
+            return principal, await route.handler(call)
+        except Refusal as refusal:
+            return principal, errors(refusal)
+
+    def _check(self, request: web.BaseRequest, route: Route, principal: Principal) -> None:
+        if request.method in _WRITES and "sid" in request.cookies:
+            raise Refusal(403, "FORBIDDEN", "CSRF token not found in request")
+        if route.needs == "anyone" or principal.kind == ADMIN:
+            return
+        if principal.kind == "anonymous":
+            raise Refusal(401, "UNAUTHORIZED", "unauthorized")
+        if route.needs == "login":
+            return
+        robot = self.robot(principal)
+        if robot and route.system_permission and robot.may_system(*route.system_permission):
+            return
+        raise Refusal(403, "FORBIDDEN", "forbidden")
+
+    def robot(self, principal: Principal) -> Any:
+        """
+        Return the robot that asks, if one does.
+        """
+        if principal.kind != "robot":
+            return None
+        return next((r for r in self.state.robots.values() if r.name == principal.name), None)
+
+    async def _principal(self, request: web.BaseRequest) -> Principal:
+        """
+        Tell who asks: wrong credentials are taken as none, and lock the name for a while.
+        """
+        scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return self.tokens.get(value, Principal())
+        if scheme.lower() != "basic":
+            return Principal()
+        try:
+            name, _, password = base64.b64decode(value).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return Principal()
+        clock = asyncio.get_running_loop().time
+        locked = self._locked.get(name, 0.0) > clock()
+        principal = self._login(name, password)
+        if principal is None or locked:
+            if principal is None:
+                self._locked[name] = clock() + self.login_delay
+            await asyncio.sleep(self.login_delay)
+            return Principal()
+        return principal
+
+    def _login(self, name: str, password: str) -> Principal | None:
+        if name == ADMIN:
+            right = secrets.compare_digest(password, self.state.admin_password)
+            return Principal(name, "admin") if right else None
+        if name in self.state.users:
+            return Principal(name, "user") if password == self.state.users[name] else None
+        for robot in self.state.robots.values():
+            if robot.name == name and robot.secret == password and not robot.disable:
+                return Principal(name, "robot")
+        return None
+
+    def _unknown(self, request: web.BaseRequest, why: str) -> web.Response:
+        self.unknown.append(f"{request.method} {request.path_qs} ({why})")
+        refusal = Refusal(404, "NOT_FOUND", f"path {request.path} was not found")
+        return errors(refusal)

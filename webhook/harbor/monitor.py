@@ -1,0 +1,352 @@
+"""
+The background probes: they keep what decisions are made from.
+
+Every round looks at Harbor and at all projects at once, under one deadline.  Whatever a look ends
+in, an exception included, is a finding; nothing that happens in a round ends the monitor.
+"""
+
+import asyncio
+import random
+import time
+
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Final, TypeAlias
+
+import structlog
+
+from webhook.config import Config, Registry
+from webhook.errors import HarborError
+from webhook.harbor.checks import check_canary, check_harbor, read_summary
+from webhook.harbor.client import Cause, Credentials, HarborClient, read_credentials
+from webhook.harbor.hysteresis import Finding, Thresholds, Track
+from webhook.harbor.tls import Trust
+from webhook.image.availability import UNKNOWN, Availability, State
+from webhook.process.metrics import HarborMetrics
+
+
+__all__ = ["Monitor"]
+
+_HARBOR: Final = ""
+"""
+Harbor as a whole, among the names of projects.
+"""
+
+_CONCURRENT_LOOKS: Final = 8
+_JITTER: Final = 0.2
+_PROBATION_INTERVALS: Final = 12
+_CANCELLED_WITHIN: Final = 0.25
+"""
+How long, in seconds, a look may take to end once it was cancelled; then it is left behind.
+"""
+
+Look: TypeAlias = Coroutine[None, None, Finding]
+
+_log: Final = structlog.get_logger()
+
+
+class Monitor:
+    """
+    What is known of Harbor and its projects, kept up to date by `run`.
+
+    `view`, `status` and `since` read memory only.
+
+    Attributes:
+        first_round: set once the first round has ended, whatever it showed.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        metrics: HarborMetrics | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """
+        Prepare a monitor; *clock* counts seconds and never goes back.
+        """
+        self.first_round = asyncio.Event()
+        self._clock = clock
+        self._config = config
+        self._metrics = metrics
+        self._trust = Trust(config.harbor.ca_file)
+        self._tracks: dict[str, Track] = {}
+        self._changed: dict[str, datetime] = {}
+        self._degraded: tuple[str, ...] = ()
+        self._canaries: dict[str, tuple[float, bool]] = {}
+        self._looked: float | None = None
+        self._view = UNKNOWN
+        self._forget_all()
+        if metrics is not None:
+            self._show(metrics)
+
+    def reconfigure(self, config: Config) -> None:
+        """
+        Go by another config from the next round on; what is known of unchanged projects stays.
+        """
+        before, self._config = self._config, config
+        if config.harbor != before.harbor:
+            self._trust = Trust(config.harbor.ca_file)
+            self._forget_all()
+        else:
+            known = {registry.project: registry for registry in before.registries}
+            wanted = {registry.project: registry for registry in config.registries}
+            for project in set(known) | set(wanted):
+                if known.get(project) != wanted.get(project):
+                    self._tracks.pop(project, None)
+                    self._canaries.pop(project, None)
+            self._add_missing()
+        self._publish()
+        if self._metrics is not None:
+            self._show(self._metrics)
+
+    async def run(self) -> None:
+        """
+        Probe for ever; the first round starts at once.  Cancel to stop.
+        """
+        while True:
+            started = self._clock()
+            try:
+                await self.round()
+            except Exception:  # noqa: BLE001 - nothing may end the monitor.
+                # Looks catch their own; this is a mistake of ours, and knowledge ages meanwhile.
+                _log.exception("probe round failed")
+            self.first_round.set()
+            interval = self._config.probe.interval
+            # Only ever earlier than the interval, so that maxAge holds; replicas drift apart.
+            pause = interval * random.uniform(1 - _JITTER, 1)  # noqa: S311 - no secret.
+            await asyncio.sleep(max(pause - (self._clock() - started), interval * 0.1))
+
+    def view(self) -> Availability:
+        """
+        Return what decisions are made from: nothing is known once it is older than ``maxAge``.
+        """
+        return self._view if self._fresh() else UNKNOWN
+
+    def since(self, project: str) -> tuple[State, float]:
+        """
+        Return a project's state, as far as pulls are concerned, and for how many seconds it holds.
+
+        A project of an unavailable Harbor is unavailable.
+        """
+        now = self._clock()
+        if not self._fresh():
+            return State.UNKNOWN, 0.0 if self._looked is None else now - self._looked
+        harbor = self._tracks[_HARBOR]
+        track = self._tracks.get(project, Track())
+        unavailable = [t for t in (harbor, track) if t.state is State.UNAVAILABLE]
+        if unavailable:
+            return State.UNAVAILABLE, now - min(t.since for t in unavailable)
+        if harbor.state is State.UNKNOWN:
+            return State.UNKNOWN, now - harbor.since
+        return track.state, now - max(track.since, harbor.since)
+
+    def status(self) -> dict[str, object]:
+        """
+        Return all that is known, since when, and why, as JSON for people.
+        """
+        age = self._age()
+        return {
+            "url": self._config.harbor.base_url,
+            "fresh": self._fresh(),
+            "ageSeconds": None if age is None else round(age, 3),
+            "maxAgeSeconds": self._config.probe.max_age,
+            "harbor": {**self._status_of(_HARBOR), "degraded": list(self._degraded)},
+            "projects": {
+                registry.project: self._status_of(registry.project)
+                for registry in self._config.registries
+            },
+        }
+
+    async def round(self) -> None:
+        """
+        Look at everything once; never takes much longer than ``probe.timeout``.
+        """
+        started = self._clock()
+        config = self._config
+        try:
+            credentials = _credentials(config)
+            tls = self._trust.context()
+        except HarborError as error:
+            failed = _failed(error)
+            findings = dict.fromkeys(self._tracks, failed)
+        else:
+            findings = await self._look(
+                config,
+                HarborClient(
+                    config.harbor.base_url,
+                    tls=tls,
+                    credentials=credentials,
+                    timeout=config.probe.timeout,
+                ),
+            )
+        if config is not self._config:
+            return  # These are another config's findings.
+        self._conclude(findings)
+        if self._metrics is not None:
+            self._metrics.probe_duration.observe(self._clock() - started)
+
+    async def _look(self, config: Config, client: HarborClient) -> dict[str, Finding]:
+        limit = asyncio.Semaphore(_CONCURRENT_LOOKS)
+
+        async def bounded(look: Look) -> Finding:
+            async with limit:
+                return await look
+
+        async with client:
+            looks = {_HARBOR: asyncio.create_task(self._look_at_harbor(config, client))}
+            for registry in config.registries:
+                look = self._look_at_project(registry, client)
+                looks[registry.project] = asyncio.create_task(bounded(look))
+            _, pending = await asyncio.wait(looks.values(), timeout=config.probe.timeout)
+            for task in pending:
+                task.cancel()
+            if pending:
+                await asyncio.wait(pending, timeout=_CANCELLED_WITHIN)
+            return {name: _result(task, config.probe.timeout) for name, task in looks.items()}
+
+    async def _look_at_harbor(self, config: Config, client: HarborClient) -> Finding:
+        self._degraded = await check_harbor(client, config.registries[0].project)
+        return Finding(State.AVAILABLE)
+
+    async def _look_at_project(self, registry: Registry, client: HarborClient) -> Finding:
+        project = registry.project
+        endpoint = await read_summary(client, project)
+        if endpoint.get("status") != "healthy":
+            self._canaries.pop(project, None)
+            why = f"Harbor reports its upstream {registry.host} as unhealthy"
+            return Finding(State.CACHE_ONLY, Cause.UPSTREAM_UNHEALTHY, why)
+        if registry.canary and self._canary_is_due(project):
+            # Counts as failed until it is through: a canary that hangs is cancelled on its way.
+            self._canaries[project] = (self._clock(), False)
+            await check_canary(client, project, registry.canary)
+            self._canaries[project] = (self._clock(), True)
+        return Finding(State.AVAILABLE)
+
+    def _canary_is_due(self, project: str) -> bool:
+        """
+        Tell whether to ask again: rarely while all is well, at every round while it is not.
+        """
+        asked, succeeded = self._canaries.get(project, (0.0, False))
+        track = self._tracks.get(project, Track())
+        if not succeeded or track.state is not State.AVAILABLE:
+            return True
+        return self._clock() - asked >= self._config.probe.canary_interval
+
+    def _conclude(self, findings: dict[str, Finding]) -> None:
+        now = self._clock()
+        probe = self._config.probe
+        thresholds = Thresholds(
+            probe.failure_threshold,
+            probe.success_threshold,
+            probation=probe.interval * _PROBATION_INTERVALS,
+        )
+        for name, finding in findings.items():
+            before = self._tracks.get(name, Track(since=now))
+            after = before.after(finding, now, thresholds)
+            self._tracks[name] = after
+            if finding.cause and self._metrics is not None:
+                self._metrics.probe_failures.labels(name, finding.cause).inc()
+            if after.state is not before.state:
+                self._changed[name] = datetime.now(UTC)
+                _tell(name, before, after)
+        self._looked = now
+        self._publish()
+
+    def _publish(self) -> None:
+        states = {name: track.state for name, track in self._tracks.items()}
+        harbor = states.pop(_HARBOR)
+        self._view = Availability(harbor, MappingProxyType(states))
+
+    def _forget_all(self) -> None:
+        self._tracks.clear()
+        self._canaries.clear()
+        self._degraded = ()
+        self._looked = None
+        self._view = UNKNOWN
+        self._add_missing()
+
+    def _add_missing(self) -> None:
+        for name in (_HARBOR, *(registry.project for registry in self._config.registries)):
+            if name not in self._tracks:
+                self._tracks[name] = Track(since=self._clock())
+                self._changed[name] = datetime.now(UTC)
+
+    def _age(self) -> float | None:
+        return None if self._looked is None else self._clock() - self._looked
+
+    def _fresh(self) -> bool:
+        age = self._age()
+        return age is not None and age <= self._config.probe.max_age
+
+    def _status_of(self, name: str) -> dict[str, object]:
+        track = self._tracks[name]
+        state = track.state if self._fresh() else State.UNKNOWN
+        shown: dict[str, object] = {
+            "state": state.value,
+            "since": self._changed[name].isoformat(timespec="seconds"),
+            "seconds": round(self._clock() - track.since, 1),
+            "cause": track.last.cause,
+            "why": track.last.why,
+        }
+        if self._looked is not None and not self._fresh():
+            shown |= {"cause": "stale", "why": "the last probe is older than maxAge"}
+        return shown
+
+    def _show(self, metrics: HarborMetrics) -> None:
+        metrics.snapshot_age.set_function(lambda: _or_nan(self._age()))
+        metrics.harbor_available.set_function(lambda: float(self.view().harbor is State.AVAILABLE))
+        metrics.project_available.clear()
+        for registry in self._config.registries:
+            metrics.project_available.labels(registry.project).set_function(
+                self._gauge(registry.project)
+            )
+
+    def _gauge(self, project: str) -> Callable[[], float]:
+        return lambda: float(self.view().project(project) is State.AVAILABLE)
+
+
+def _or_nan(number: float | None) -> float:
+    return float("nan") if number is None else number
+
+
+def _credentials(config: Config) -> Credentials | None:
+    harbor = config.harbor
+    if harbor.username_file is None or harbor.password_file is None:
+        return None
+    return read_credentials(harbor.username_file, harbor.password_file)
+
+
+def _failed(error: HarborError) -> Finding:
+    return Finding(State.UNAVAILABLE, error.cause, str(error))
+
+
+def _result(task: asyncio.Task[Finding], timeout: float) -> Finding:
+    """
+    Return what a look ended in; one that was cut off or broke is a failed one.
+    """
+    if not task.done() or task.cancelled():
+        return Finding(State.UNAVAILABLE, Cause.TIMEOUT, f"no answer within {timeout:g} s")
+    error = task.exception()
+    if error is None:
+        return task.result()
+    if isinstance(error, HarborError):
+        return _failed(error)
+    _log.error("probe failed", exc_info=error)
+    return Finding(State.UNAVAILABLE, Cause.INTERNAL, "the probe itself failed")
+
+
+def _tell(name: str, before: Track, after: Track) -> None:
+    """
+    Log a change of state; what stays the same is not worth a line.
+    """
+    log = _log.bind(project=name) if name else _log
+    say = log.info if after.state is State.AVAILABLE else log.warning
+    say(
+        "availability changed",
+        state=after.state.value,
+        before=before.state.value,
+        cause=after.last.cause,
+        why=after.last.why,
+    )

@@ -1,0 +1,3 @@
+"""
+One image: its reference, the rules, the decision, and what is known of its source.  Pure.
+"""

@@ -1,0 +1,163 @@
+"""
+Images that Harbor could not serve to the nodes, and are left alone for a while.
+
+The controller writes them as JSON into a ConfigMap; the webhook reads the mounted file::
+
+    {"version": 1,
+     "images": {"docker.io/library/nginx:1": {"until": "2026-11-25T10:00:00Z",
+                                              "reason": "…", "namespace": "…"}},
+     "projects": {"proxy.docker.io": {"until": "…", "reason": "…"}}}
+
+Images stand there under their registry's main name (`webhook.image.rules.Rules.original`).  A project
+is counted out when many of its images fail on several nodes.
+"""
+
+import json
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any, Final, Self
+
+from webhook.errors import QuarantineError
+from webhook.image.availability import Availability, State
+
+
+__all__ = ["EMPTY", "Entry", "Quarantine"]
+
+_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """
+    One image or project that is left alone.
+
+    Attributes:
+        until: when this ends; aware of its time zone.
+        reason: one sentence for whoever reads the ConfigMap.
+        namespace: whose Pod brought it here; empty for a project.
+    """
+
+    until: datetime
+    reason: str = ""
+    namespace: str = ""
+
+    @classmethod
+    def read(cls, data: Any) -> Self | None:
+        """
+        Return the entry that *data* describes, or None if it can't be read.
+        """
+        if not isinstance(data, dict):
+            return None
+        try:
+            until = datetime.fromisoformat(data["until"])
+        except (KeyError, TypeError, ValueError):
+            return None
+        if until.tzinfo is None:
+            until = until.replace(tzinfo=UTC)
+        return cls(until, str(data.get("reason", "")), str(data.get("namespace", "")))
+
+    def as_json(self) -> dict[str, str]:
+        """
+        Return what stands in the file.
+        """
+        until = self.until.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        data = {"until": until, "reason": self.reason}
+        return {**data, "namespace": self.namespace} if self.namespace else data
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """
+    All that is left alone, by image and by project.
+    """
+
+    images: Mapping[str, Entry] = field(default_factory=lambda: MappingProxyType({}))
+    projects: Mapping[str, Entry] = field(default_factory=lambda: MappingProxyType({}))
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """
+        Read the file's *text*; an empty one means that nothing is left alone.
+
+        An entry that can't be read is passed over, so that a slip of the hand in one does not
+        let the others in again.
+
+        Raises:
+            QuarantineError: if the text as a whole is nothing of this form.
+        """
+        if not text.strip():
+            return cls()
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise QuarantineError("the quarantine is no valid JSON") from error
+        if not isinstance(data, dict) or data.get("version") != _VERSION:
+            raise QuarantineError(f"the quarantine has not the form of version {_VERSION}")
+        return cls(_entries(data.get("images")), _entries(data.get("projects")))
+
+    def write(self) -> str:
+        """
+        Return the text of the file, the same for the same entries.
+        """
+        data = {
+            "version": _VERSION,
+            "images": {name: entry.as_json() for name, entry in sorted(self.images.items())},
+            "projects": {name: entry.as_json() for name, entry in sorted(self.projects.items())},
+        }
+        return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+
+    def at(self, now: datetime) -> Self:
+        """
+        Return what is left of it at the time *now*.
+        """
+        return replace(
+            self,
+            images=_living(self.images, now),
+            projects=_living(self.projects, now),
+        )
+
+    def onto(self, availability: Availability, now: datetime) -> Availability:
+        """
+        Return *availability* with what is left alone at the time *now* written over it.
+        """
+        living = self.at(now)
+        projects = availability.projects
+        if living.projects:
+            counted_out = dict.fromkeys(living.projects, State.UNAVAILABLE)
+            projects = MappingProxyType({**projects, **counted_out})
+        return replace(availability, projects=projects, quarantined=frozenset(living.images))
+
+    def shown_in(self, status: dict[str, Any]) -> dict[str, Any]:
+        """
+        Return *status* (see `webhook.harbor.monitor.Monitor.status`) with the projects counted out.
+        """
+        projects = dict(status["projects"])
+        for name, entry in self.projects.items():
+            if name in projects:
+                until = entry.as_json()["until"]
+                why = f"counted out by the controller until {until}: {entry.reason}"
+                known = {"state": State.UNAVAILABLE.value, "cause": "nodes", "why": why}
+                projects[name] = {**projects[name], **known}
+        return {**status, "projects": projects}
+
+
+EMPTY: Final = Quarantine()
+"""
+Nothing is left alone.
+"""
+
+
+def _entries(data: Any) -> Mapping[str, Entry]:
+    if not isinstance(data, dict):
+        return MappingProxyType({})
+    entries = {str(name): Entry.read(entry) for name, entry in data.items()}
+    return MappingProxyType({name: entry for name, entry in entries.items() if entry is not None})
+
+
+def _living(entries: Mapping[str, Entry], now: datetime) -> Mapping[str, Entry]:
+    if all(entry.until > now for entry in entries.values()):
+        return entries
+    return MappingProxyType({name: entry for name, entry in entries.items() if entry.until > now})

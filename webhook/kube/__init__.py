@@ -1,0 +1,3 @@
+"""
+The API server: the client, lists, the Lease and Events.
+"""

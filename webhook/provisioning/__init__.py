@@ -1,0 +1,3 @@
+"""
+Harbor set up from the config: what is desired, what is actual, and the steps between.
+"""

@@ -1,0 +1,295 @@
+"""
+What of a Pod matters to recovery: small enough to keep for every Pod that waits.
+
+The reasons and messages of waiting containers are the kubelet's (``pkg/kubelet/images``).
+"""
+
+import re
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from webhook.pod.model import RECORD_PREFIX, REWRITTEN_LABEL, Place
+
+
+__all__ = ["PULL_FAILURES", "StartedContainer", "WaitingContainer", "WatchedPod", "watched_pod"]
+
+PULL_FAILURES: Final = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "RegistryUnavailable",
+        "SignatureValidationFailed",
+        "ImageInspectError",
+        "ErrImageNeverPull",
+    }
+)
+"""
+The reasons by which a container waits after its image could not be had.  ``InvalidImageName`` is
+not among them: the original is as invalid.
+"""
+
+_NOT_YET_STARTED: Final = frozenset({"ContainerCreating", "PodInitializing"})
+_STATUSES: Final = {
+    Place.CONTAINERS: "containerStatuses",
+    Place.INIT_CONTAINERS: "initContainerStatuses",
+    Place.EPHEMERAL_CONTAINERS: "ephemeralContainerStatuses",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingContainer:
+    """
+    A container that waits for its image, or may be waiting for it.
+
+    Attributes:
+        place: the list that it stands in.
+        index: its position there.
+        status_index: the position of its status in the list of statuses.
+        name: its name.
+        image: its image now.
+        record: its recorded original image; empty if there is none.
+        reason: why it waits, in the kubelet's word.
+        names_image: whether the kubelet's message is about this container's own image.
+        volume_image: the image of a volume that the message is about instead, or empty.
+        may_hang: it never had a container ID, and it is this container's turn to be pulled.
+    """
+
+    place: Place
+    index: int
+    status_index: int
+    name: str
+    image: str
+    record: str
+    reason: str
+    names_image: bool
+    volume_image: str
+    may_hang: bool
+
+    @property
+    def failing(self) -> bool:
+        """
+        Tell whether the kubelet has reported that the pull failed.
+        """
+        return self.reason in PULL_FAILURES
+
+    @property
+    def image_pointer(self) -> str:
+        """
+        Return the JSON Pointer of the image within the Pod.
+        """
+        return f"/spec/{self.place}/{self.index}/image"
+
+    @property
+    def name_pointer(self) -> str:
+        """
+        Return the JSON Pointer of the container's name within the Pod.
+        """
+        return f"/spec/{self.place}/{self.index}/name"
+
+    @property
+    def reason_pointer(self) -> str:
+        """
+        Return the JSON Pointer of the waiting reason within the Pod.
+        """
+        return f"/status/{_STATUSES[self.place]}/{self.status_index}/state/waiting/reason"
+
+
+@dataclass(frozen=True, slots=True)
+class StartedContainer:
+    """
+    A container whose image was on the node: pulled, or there already.
+
+    Attributes:
+        name: its name.
+        image: its image.
+        always_pulled: its image was certainly asked for at the registry.
+    """
+
+    name: str
+    image: str
+    always_pulled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedPod:
+    """
+    A Pod that carries our label and is neither deleted nor finished.
+
+    Attributes:
+        namespace: where it is.
+        name: its name.
+        uid: which Pod of that name it is.
+        node: where it was scheduled to; empty before that.
+        scheduled: when it was scheduled, in seconds since 1970; None before that.
+        waiting: its containers that wait for their image, or may.
+        started: its containers that have run.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    node: str
+    scheduled: float | None
+    waiting: tuple[WaitingContainer, ...]
+    started: tuple[StartedContainer, ...]
+
+
+def watched_pod(pod: Mapping[str, Any]) -> WatchedPod | None:
+    """
+    Return what matters of *pod* (as JSON), or None if it is none of our business.
+
+    That is a Pod without our label, one that is being deleted, and one that has finished.
+    """
+    metadata: Mapping[str, Any] = pod.get("metadata") or {}
+    spec: Mapping[str, Any] = pod.get("spec") or {}
+    status: Mapping[str, Any] = pod.get("status") or {}
+    if (metadata.get("labels") or {}).get(REWRITTEN_LABEL) != "true":
+        return None
+    if metadata.get("deletionTimestamp") or status.get("phase") in ("Succeeded", "Failed"):
+        return None
+    return WatchedPod(
+        namespace=metadata.get("namespace", ""),
+        name=metadata.get("name", ""),
+        uid=metadata.get("uid", ""),
+        node=spec.get("nodeName") or "",
+        scheduled=_scheduled(status),
+        waiting=tuple(_waiting(metadata.get("annotations") or {}, spec, status)),
+        started=tuple(_started(spec, status)),
+    )
+
+
+def _scheduled(status: Mapping[str, Any]) -> float | None:
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "True":
+            return _seconds(condition.get("lastTransitionTime"))
+    return None
+
+
+def _seconds(timestamp: str | None) -> float | None:
+    try:
+        return datetime.fromisoformat(timestamp or "").timestamp()
+    except ValueError:
+        return None
+
+
+def _waiting(
+    annotations: Mapping[str, str], spec: Mapping[str, Any], status: Mapping[str, Any]
+) -> Iterator[WaitingContainer]:
+    volumes = [
+        volume["image"].get("reference") or ""
+        for volume in spec.get("volumes") or ()
+        if volume.get("image")
+    ]
+    initialised = _initialised(spec, status)
+    for place, containers, statuses in _lists(spec, status):
+        for index, container in enumerate(containers):
+            found = _status(statuses, container["name"])
+            if found is None:
+                continue
+            status_index, seen = found
+            waiting = (seen.get("state") or {}).get("waiting")
+            if waiting is None:
+                continue
+            reason = waiting.get("reason") or ""
+            may_hang = (
+                reason in _NOT_YET_STARTED
+                and place is not Place.EPHEMERAL_CONTAINERS
+                and not seen.get("containerID")
+                and not seen.get("lastState")
+                and not seen.get("restartCount")
+                and _is_due(place, index, spec, initialised)
+            )
+            if reason not in PULL_FAILURES and not may_hang:
+                continue
+            image, message = container.get("image") or "", waiting.get("message") or ""
+            names_image = _names(message, image)
+            volume_image = (
+                "" if names_image else next((v for v in volumes if _names(message, v)), "")
+            )
+            yield WaitingContainer(
+                place=place,
+                index=index,
+                status_index=status_index,
+                name=container["name"],
+                image=image,
+                record=annotations.get(RECORD_PREFIX + container["name"], ""),
+                reason=reason,
+                names_image=names_image,
+                volume_image=volume_image,
+                may_hang=may_hang,
+            )
+
+
+def _started(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[StartedContainer]:
+    for _, containers, statuses in _lists(spec, status):
+        for container in containers:
+            found = _status(statuses, container["name"])
+            if found is None or not found[1].get("containerID"):
+                continue
+            state = found[1].get("state") or {}
+            if "running" in state or "terminated" in state:
+                always = container.get("imagePullPolicy") == "Always"
+                yield StartedContainer(container["name"], container.get("image") or "", always)
+
+
+def _lists(
+    spec: Mapping[str, Any], status: Mapping[str, Any]
+) -> Iterator[tuple[Place, Sequence[Any], Sequence[Any]]]:
+    for place, statuses in _STATUSES.items():
+        yield place, spec.get(place) or (), status.get(statuses) or ()
+
+
+def _status(statuses: Sequence[Any], name: str) -> tuple[int, Mapping[str, Any]] | None:
+    for index, status in enumerate(statuses):
+        if status.get("name") == name:
+            return index, status
+    return None
+
+
+def _initialised(spec: Mapping[str, Any], status: Mapping[str, Any]) -> int:
+    """
+    Return how many init containers, from the first on, no longer keep the next one waiting.
+
+    A plain one has to end well; a sidecar (``restartPolicy: Always``) has to have started.
+    """
+    containers = spec.get("initContainers") or ()
+    statuses = status.get("initContainerStatuses") or ()
+    for index, container in enumerate(containers):
+        found = _status(statuses, container["name"])
+        seen = found[1] if found else {}
+        ended = (seen.get("state") or {}).get("terminated") or {}
+        sidecar = container.get("restartPolicy") == "Always"
+        if not (seen.get("started") if sidecar else ended and ended.get("exitCode") == 0):
+            return index
+    return len(containers)
+
+
+def _is_due(place: Place, index: int, spec: Mapping[str, Any], initialised: int) -> bool:
+    if place is Place.INIT_CONTAINERS:
+        return index == initialised
+    return initialised == len(spec.get("initContainers") or ())
+
+
+def _names(message: str, image: str) -> bool:
+    """
+    Tell whether a kubelet's *message* is about *image*, and not one that it is a part of.
+
+    containerd writes the tag ``latest`` where there is none, and drops the tag beside a digest.
+    """
+    if not image or not message:
+        return False
+    repository, at, digest = image.partition("@")
+    head, colon, _ = repository.rpartition(":")
+    tagged = bool(colon) and "/" not in repository[len(head) :]
+    forms = {image}
+    if at and tagged:
+        forms.add(f"{head}@{digest}")
+    if not at and not tagged:
+        forms.add(f"{image}:latest")
+    return any(
+        re.search(rf"(?:(?<![\w.:@/-])|(?<=//)){re.escape(form)}(?![\w@/-]|[.:]\w)", message)
+        for form in forms
+    )

@@ -1,0 +1,171 @@
+"""
+Look at a cluster, page by page.
+
+What can't be seen is noted and passed over: a survey of most of a cluster is better than none.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from webhook.admission.admit import Policy
+from webhook.errors import ClusterError
+from webhook.kube.api import Kube
+from webhook.survey.model import Survey, Unseen
+from webhook.survey.selectors import Installation, find_installation
+from webhook.survey.tally import TEMPLATES, Tally
+
+
+__all__ = ["Progress", "survey"]
+
+_FORBIDDEN: Final = 403
+_GONE: Final = 410
+_CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+_GROUPS: Final = {
+    "Namespace": "/api/v1",
+    "Deployment": "/apis/apps/v1",
+    "StatefulSet": "/apis/apps/v1",
+    "DaemonSet": "/apis/apps/v1",
+    "ReplicaSet": "/apis/apps/v1",
+    "ReplicationController": "/api/v1",
+    "CronJob": "/apis/batch/v1",
+    "Job": "/apis/batch/v1",
+    "Pod": "/api/v1",
+}
+
+Progress = Callable[[str, int], None]
+"""
+Called with what is listed, and with how many of it have been seen.
+"""
+
+_Add = Callable[[Mapping[str, Any]], None]
+
+
+async def survey(
+    cluster: Kube,
+    name: str,
+    policy: Policy,
+    namespaces: Sequence[str] = (),
+    progress: Progress = lambda _what, _count: None,
+) -> Survey:
+    """
+    Survey *namespaces*, or all, of the cluster called *name*.
+
+    Raises:
+        ClusterError: if not even the first look is answered.
+    """
+    listing = _Listing(cluster, progress)
+    tally = Tally(policy, await listing.installation())
+    known = await listing.namespaces(tally.add_namespace, namespaces)
+    for kind in TEMPLATES:
+        await listing.objects(kind, _adder(tally, kind), known, everywhere=not namespaces)
+    await listing.objects("Pod", tally.add_pod, known, everywhere=not namespaces)
+    return tally.result(
+        cluster=name,
+        generated=datetime.now(UTC).isoformat(timespec="seconds"),
+        unseen=listing.unseen,
+    )
+
+
+def _adder(tally: Tally, kind: str) -> _Add:
+    return lambda item: tally.add_workload(kind, item)
+
+
+class _Listing:
+    """
+    One pass over a cluster, and what it could not see.
+    """
+
+    def __init__(self, cluster: Kube, progress: Progress) -> None:
+        self.unseen: list[Unseen] = []
+        self._cluster = cluster
+        self._progress = progress
+
+    async def installation(self) -> Installation | None:
+        """
+        Return what the cluster's webhook configurations say about us, or None.
+
+        Raises:
+            ClusterError: if there is no API server at all.
+        """
+        try:
+            listed = await self._cluster.get(_CONFIGURATIONS)
+        except ClusterError as error:
+            if not error.status:
+                raise
+            self.unseen.append(Unseen("the webhook configuration", str(error)))
+            return None
+        return find_installation(listed.get("items") or ())
+
+    async def namespaces(self, add: _Add, wanted: Sequence[str]) -> Sequence[str]:
+        """
+        Take in the *wanted* namespaces, or all, and return their names.
+        """
+        for name in wanted:
+            try:
+                add(await self._cluster.get(f"/api/v1/namespaces/{name}"))
+            except ClusterError as error:
+                self.unseen.append(Unseen(f"the labels of namespace {name}", str(error)))
+                add({"metadata": {"name": name}})
+        if wanted:
+            return wanted
+        names: list[str] = []
+
+        def add_named(item: Mapping[str, Any]) -> None:
+            names.append(str(item["metadata"]["name"]))
+            add(item)
+
+        await self._try("Namespace", "", add_named)
+        return names
+
+    async def objects(
+        self, kind: str, add: _Add, namespaces: Sequence[str], *, everywhere: bool
+    ) -> None:
+        """
+        Take in all objects of a kind; one namespace at a time where all at once is forbidden.
+        """
+        if everywhere and (await self._try(kind, "", add, forbidden=bool(namespaces))):
+            return
+        for namespace in namespaces:
+            await self._try(kind, namespace, add)
+
+    async def _try(self, kind: str, namespace: str, add: _Add, *, forbidden: bool = False) -> bool:
+        """
+        Take in a list, and note why if that fails; False where it is *forbidden*, not noted then.
+        """
+        what = f"{kind.lower()}s" + (f" in {namespace}" if namespace else "")
+        try:
+            count = 0
+            async for item in self._items(kind, namespace):
+                add(item)
+                count += 1
+                if not count % 100:
+                    self._progress(what, count)
+            self._progress(what, count)
+        except ClusterError as error:
+            if forbidden and error.status == _FORBIDDEN:
+                return False
+            self.unseen.append(Unseen(what, str(error)))
+        return True
+
+    async def _items(self, kind: str, namespace: str) -> AsyncIterator[Mapping[str, Any]]:
+        """
+        Yield every object of a list once, also where the list has to be begun again.
+        """
+        where = f"/namespaces/{namespace}" if namespace else ""
+        path = f"{_GROUPS[kind]}{where}/{kind.lower()}s"
+        seen: set[str] = set()
+        for attempt in (1, 2):
+            try:
+                async for page in self._cluster.pages(path):
+                    for item in page:
+                        uid = str(item["metadata"].get("uid", ""))
+                        if uid not in seen:
+                            seen.add(uid)
+                            yield item
+            except ClusterError as error:
+                # A list that takes minutes outlives its version; it is begun again, once.
+                if error.status != _GONE or attempt > 1:
+                    raise
+            else:
+                return

@@ -1,0 +1,131 @@
+"""
+Find the policies of a cluster that would refuse a Pod whose image is on Harbor.
+
+The API server is asked with dry runs: nothing is created.  Each rewritten image is tried beside its
+original, so that a Pod that is refused anyway isn't counted against Harbor.
+"""
+
+import asyncio
+import re
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from webhook.admission.admit import Policy
+from webhook.errors import ClusterError
+from webhook.image.decision import Rewrite, rewrite_by_rules
+from webhook.kube.api import Kube
+from webhook.pod.model import MODE_LABEL
+from webhook.survey.model import PreflightResult, Survey
+
+
+__all__ = ["preflight"]
+
+_AT_ONCE: Final = 8
+_POLICY: Final = re.compile(
+    r"(ValidatingAdmissionPolicy '[^']+')|admission (webhook \"[^\"]+\")|(violates PodSecurity)"
+)
+
+
+async def preflight(cluster: Kube, survey: Survey, policy: Policy) -> list[PreflightResult]:
+    """
+    Try one rewritten image per opted-in namespace and proxy project.
+    """
+    limit = asyncio.Semaphore(_AT_ONCE)
+
+    async def attempt(namespace: str, rewrite: Rewrite, image: str) -> PreflightResult:
+        async with limit:
+            return await _attempt(cluster, namespace, image, rewrite.result)
+
+    return await asyncio.gather(
+        *(attempt(*candidate) for candidate in _candidates(survey, policy))
+    )
+
+
+def _candidates(survey: Survey, policy: Policy) -> Iterator[tuple[str, Rewrite, str]]:
+    """
+    Yield what to try: images that are in use, or else one by the first rule.
+    """
+    for namespace in survey.namespaces:
+        if namespace.mode not in ("enforce", "audit"):
+            continue
+        tried: set[str] = set()
+        images = [
+            image.image
+            for workload in survey.workloads
+            if workload.namespace == namespace.name
+            for image in workload.images
+            if image.outcome == "would-rewrite"
+        ]
+        first = policy.rules.rules[0].host
+        for image in images or [f"{first}/library/busybox:latest"]:
+            decision = rewrite_by_rules(image, policy.rules)
+            if isinstance(decision, Rewrite) and decision.rule.project not in tried:
+                tried.add(decision.rule.project)
+                yield namespace.name, decision, image
+
+
+async def _attempt(
+    cluster: Kube, namespace: str, original: str, rewritten: str
+) -> PreflightResult:
+    refusal = await _refusal(cluster, namespace, rewritten)
+    if not refusal:
+        return PreflightResult(namespace, rewritten, "accepted")
+    match = _POLICY.search(refusal)
+    policy = next((group for group in match.groups() if group), "") if match else ""
+    anyway = await _refusal(cluster, namespace, original)
+    outcome: Any = "inconclusive" if anyway else "refused"
+    return PreflightResult(namespace, rewritten, outcome, policy, refusal)
+
+
+async def _refusal(cluster: Kube, namespace: str, image: str) -> str:
+    """
+    Return the API server's words against a Pod with *image*, or an empty string.
+    """
+    path = f"/api/v1/namespaces/{namespace}/pods"
+    try:
+        answer = await cluster.request(
+            "POST", path, _pod(namespace, image), query={"dryRun": "All"}
+        )
+        answer.expect()
+    except ClusterError as error:
+        return str(error) or "refused without a word"
+    return ""
+
+
+def _pod(namespace: str, image: str) -> dict[str, Any]:
+    """
+    Return a Pod that asks for as little as can be, so that only its image can give offence.
+    """
+    resources = {"cpu": "1m", "memory": "1Mi"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "generateName": "harbor-cache-preflight-",
+            "namespace": namespace,
+            # Our own webhook keeps out of it.
+            "labels": {MODE_LABEL: "off"},
+        },
+        "spec": {
+            "automountServiceAccountToken": False,
+            "restartPolicy": "Never",
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [
+                {
+                    "name": "preflight",
+                    "image": image,
+                    "resources": {"requests": resources, "limits": resources},
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "readOnlyRootFilesystem": True,
+                        "capabilities": {"drop": ["ALL"]},
+                    },
+                }
+            ],
+        },
+    }
