@@ -26,7 +26,7 @@ from webhook.pod.model import RECORD_PREFIX, REWRITTEN_LABEL, Pod
 
 HARBOR = "harbor-cache.example.com"
 CONFIG = default_config()
-POLICY = Policy.from_config(CONFIG)
+POLICY = CONFIG.policy
 ALL = Availability.of_all(tuple(registry.project for registry in CONFIG.registries))
 
 

@@ -16,7 +16,6 @@ from aiohttp.test_utils import TestServer
 
 from tests.fuzz.reviews import damaged
 from tests.support.oracles import PatchOracle
-from webhook.admission.admit import Policy
 from webhook.config import Config
 from webhook.image.availability import Availability
 from webhook.process.metrics import WebhookMetrics
@@ -46,7 +45,7 @@ class Known:
     A webhook's knowledge while Harbor and all projects are fine.
     """
 
-    policy = Policy.from_config(CONFIG)
+    policy = CONFIG.policy
 
     def availability(self):
         return Availability.of_all(tuple(rule.project for rule in self.policy.rules.rules))

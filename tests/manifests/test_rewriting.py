@@ -6,7 +6,6 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webhook.admission.admit import Policy
 from webhook.config import default_config
 from webhook.errors import ManifestError
 from webhook.image.availability import Availability
@@ -14,7 +13,7 @@ from webhook.manifests import parse_path, rewrite_text
 
 
 CONFIG = default_config()
-POLICY = Policy.from_config(CONFIG)
+POLICY = CONFIG.policy
 ALL = Availability.of_all(tuple(rule.project for rule in CONFIG.rules.rules))
 HUB = "harbor-cache.example.com/proxy.docker.io/library"
 

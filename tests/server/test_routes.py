@@ -15,7 +15,6 @@ import structlog
 from aiohttp import ClientConnectionError, web
 from aiohttp.test_utils import TestServer
 
-from webhook.admission.admit import Policy
 from webhook.config import default_config
 from webhook.image.availability import Availability
 from webhook.process.metrics import WebhookMetrics
@@ -56,7 +55,7 @@ class Known:
     A Harbor that is always there.
     """
 
-    policy = Policy.from_config(CONFIG)
+    policy = CONFIG.policy
 
     def __init__(self):
         self.reason = ""

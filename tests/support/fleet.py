@@ -7,7 +7,6 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 
-from webhook.admission.admit import Policy
 from webhook.config import default_config
 from webhook.survey.tally import TEMPLATES, Tally
 
@@ -182,7 +181,7 @@ async def surveyed(**options):
     """
     Return a fleet, and the survey of it, without an API server.
     """
-    tally = Tally(Policy.from_config(default_config()))
+    tally = Tally(default_config().policy)
     recorder = Recorder(tally)
     fleet = await fill(recorder, prefix="team", **options)
     recorder.feed()

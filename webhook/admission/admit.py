@@ -13,7 +13,6 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from webhook.admission.review import Request, Review, build_response
-from webhook.config import Config
 from webhook.image.availability import Availability
 from webhook.image.decision import Keep, Reason, Rewrite, decide, rewrite_by_rules
 from webhook.image.rules import Rules
@@ -68,21 +67,6 @@ class Policy:
     ephemeral_containers: bool = False
     exclude_owners: frozenset[str] = frozenset()
     pull_secrets: tuple[str, ...] = ()
-
-    @classmethod
-    def from_config(cls, config: Config) -> "Policy":
-        """
-        Take from *config* what decides about Pods.
-        """
-        return cls(
-            rules=config.rules,
-            mode=config.mode,
-            paused=config.paused,
-            volumes=config.images.volumes,
-            ephemeral_containers=config.images.ephemeral_containers,
-            exclude_owners=frozenset(config.exclude_owners),
-            pull_secrets=config.pull_secrets,
-        )
 
 
 class ImageOutcome(Struct, frozen=True, gc=False):

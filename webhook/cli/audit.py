@@ -112,13 +112,12 @@ async def _survey(
     probe: bool,
     preflight: bool,
 ) -> "Survey":
-    from webhook.admission.admit import Policy
     from webhook.kube.api import connect
     from webhook.survey.listing import survey as list_cluster
     from webhook.survey.preflight import preflight as try_images
     from webhook.survey.probing import probe_briefly
 
-    policy = Policy.from_config(config)
+    policy = config.policy
     async with connect(kubeconfig) as kube:
         survey = await list_cluster(kube, kube.url, policy, namespaces, progress)
         if preflight:

@@ -115,7 +115,7 @@ async def _explain_pod(
     """
     from msgspec import convert
 
-    from webhook.admission.admit import Policy, decide_pod
+    from webhook.admission.admit import decide_pod
     from webhook.kube.api import connect
     from webhook.pod.model import Pod, PodSpec, image_fields
     from webhook.survey.explanation import REASONS
@@ -131,7 +131,7 @@ async def _explain_pod(
     current = [field.image for field in image_fields(pod.spec or PodSpec())]
     states = dict(put_originals(pod, config.rules))
     words = {"cached": "on Harbor", "direct": "direct", "restored": "put back to the original"}
-    outcomes = decide_pod(pod, Policy.from_config(config), availability)
+    outcomes = decide_pod(pod, config.policy, availability)
     for now, outcome in zip(current, outcomes, strict=True):
         field = outcome.field
         state = states[field.place, field.index]

@@ -73,7 +73,6 @@ def rewrite(
 
     Exit codes: 0 done, 1 something would change (--check), 2 a file can't be read.
     """
-    from webhook.admission.admit import Policy
     from webhook.config import default_config, load_config
     from webhook.errors import ManifestError
     from webhook.image.availability import Availability
@@ -81,7 +80,7 @@ def rewrite(
 
     config = load_config(config_file) if config_file else default_config()
     availability = Availability.of_all(tuple(rule.project for rule in config.rules.rules))
-    policy = Policy.from_config(config)
+    policy = config.policy
     results: list[tuple[str, str, Rewritten]] = []
     try:
         places = tuple(parse_path(path) for path in paths)

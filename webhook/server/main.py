@@ -90,7 +90,7 @@ class Server:
     def __init__(self, options: Options, config: Config) -> None:
         self._options = options
         self._config = config
-        self._policy = Policy.from_config(config)
+        self._policy = config.policy
         self._metrics = WebhookMetrics()
         self._monitor = Monitor(config, self._metrics.harbor)
         self._certificate = FileSource(options.tls_cert, options.tls_key)
@@ -261,7 +261,7 @@ class Server:
             return
         self._monitor.reconfigure(config)
         self._config = config
-        self._policy = Policy.from_config(config)
+        self._policy = config.policy
         self._known = None
         self._reloaded("config")
         _warn_of(config)

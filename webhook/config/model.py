@@ -1,0 +1,332 @@
+"""
+What may stand in the config file, as frozen values.
+
+One file feeds the webhook, the controller, the command line and the provisioning of Harbor.
+Unknown keys are errors that name their path, so that a typing mistake can't silently switch
+something off.
+"""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    StringConstraints,
+    model_validator,
+)
+
+from webhook.admission.admit import Policy
+from webhook.config.base import Duration, Section
+from webhook.config.provisioning import Provisioning
+from webhook.config.vm import Vm
+from webhook.image.reference import DOCKER_HUB, is_domain
+from webhook.image.rules import Rule, Rules
+
+
+__all__ = [
+    "Config",
+    "Duration",
+    "Harbor",
+    "Images",
+    "Probe",
+    "Recovery",
+    "Registry",
+    "Upstream",
+]
+
+DOCKER_HUB_URL: Final = "https://hub.docker.com"
+"""
+What Harbor's type docker-hub stands for; it asks that one whatever the endpoint's URL says.
+"""
+
+
+def _check_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise ValueError("must be a URL such as https://harbor.example.com")
+    if "@" in parts.netloc:
+        raise ValueError("must hold no user name or password; credentials come from files")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError("must be a host and an optional port, with no path behind it")
+    _ = parts.port  # Raises ValueError where it is no number.
+    if not is_domain(parts.netloc):
+        raise ValueError(f"{parts.netloc!r} can't stand in front of an image reference")
+    return url.rstrip("/")
+
+
+def _check_domain(host: str) -> str:
+    if not is_domain(host):
+        raise ValueError(
+            f"{host!r} is no registry host; write host or host:port, without https://"
+        )
+    return host
+
+
+Url = Annotated[str, AfterValidator(_check_url)]
+RegistryHost = Annotated[str, AfterValidator(_check_domain)]
+
+# Harbor's own rule for project names, measured: anything else is answered with 400.
+ProjectName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]+(?:[._-][a-z0-9]+)*$", min_length=1, max_length=255)
+]
+
+
+class Harbor(Section):
+    """
+    Where Harbor is, as the nodes and as the webhook see it.
+    """
+
+    url: Url
+    """What images are rewritten to: its host and port."""
+    api_url: Url | None = None
+    """Where probes and provisioning go, if that is somewhere else."""
+    ca_file: Path | None = None
+    """A PEM bundle that signs Harbor's certificate; the system's authorities if absent."""
+    former_urls: tuple[Url, ...] = ()
+    """Where Harbor was before; Pods that still point there are recognised."""
+    username_file: Path | None = None
+    """A file with the name of a pull-only robot account, for probes of private projects."""
+    password_file: Path | None = None
+    """A file with that account's secret."""
+
+    @model_validator(mode="after")
+    def _check_credentials(self) -> Self:
+        if (self.username_file is None) != (self.password_file is None):
+            raise ValueError("usernameFile and passwordFile go together")
+        return self
+
+    @property
+    def host(self) -> str:
+        """
+        Return the host[:port] that images are rewritten to.
+        """
+        return urlsplit(self.url).netloc
+
+    @property
+    def base_url(self) -> str:
+        """
+        Return the URL that probes and provisioning talk to, without a slash at the end.
+        """
+        return self.api_url or self.url
+
+
+class Upstream(Section):
+    """
+    The registry endpoint behind a proxy project, as Harbor names it.
+    """
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
+    """Harbor's name for the endpoint; the registry's host if absent (docker_hub for docker.io)."""
+    type: str | None = None
+    """Harbor's adapter type: docker-registry if absent, docker-hub for docker.io."""
+    url: str | None = None
+    """Where Harbor finds it; https:// and the registry's host if absent."""
+    username_file: Path | None = None
+    """A file with the account that Harbor logs in with, if it shall."""
+    password_file: Path | None = None
+    """A file with its password or access token."""
+    insecure: bool = False
+    """Whether Harbor takes any certificate of the upstream."""
+    ca_file: Path | None = None
+    """A PEM bundle that signs the upstream's certificate."""
+
+    @model_validator(mode="after")
+    def _check_credentials(self) -> Self:
+        if (self.username_file is None) != (self.password_file is None):
+            raise ValueError("usernameFile and passwordFile go together")
+        return self
+
+
+class Registry(Section):
+    """
+    One registry, and the proxy project that caches it.
+    """
+
+    host: RegistryHost
+    project: ProjectName
+    aliases: tuple[RegistryHost, ...] = ()
+    include: tuple[str, ...] = ("*",)
+    """Patterns of repositories that are rewritten; ``*`` stands for any characters."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of repositories that are left alone, stronger than ``include``."""
+    when_upstream_down: Literal["rewrite", "keep"] = "rewrite"
+    """What to do while Harbor reports this upstream as unhealthy."""
+    canary: str | None = None
+    """A repository and tag, such as ``library/busybox:1``, whose manifest is asked for."""
+    upstream: Upstream = Upstream()
+    public: bool | None = None
+    """Whether everyone may pull: yes if absent, and no where the upstream has credentials."""
+    max_upstream_connections: Annotated[int, Field(ge=1)] | None = None
+    """How many connections Harbor opens to the upstream for one image; unlimited if absent."""
+    max_kilobytes_per_second: Annotated[int, Field(ge=1)] | None = None
+    """How fast Harbor reads one image from the upstream; unlimited if absent."""
+
+    @property
+    def endpoint_name(self) -> str:
+        """
+        Return Harbor's name for the endpoint of the upstream.
+        """
+        return self.upstream.name or ("docker_hub" if self.host == DOCKER_HUB else self.host)
+
+    @property
+    def endpoint_type(self) -> str:
+        """
+        Return the type of that endpoint.
+        """
+        default = "docker-hub" if self.host == DOCKER_HUB else "docker-registry"
+        return self.upstream.type or default
+
+    @property
+    def endpoint_url(self) -> str:
+        """
+        Return the URL of that endpoint.
+        """
+        hub = self.endpoint_type == "docker-hub"
+        return self.upstream.url or (DOCKER_HUB_URL if hub else f"https://{self.host}")
+
+    @property
+    def is_public(self) -> bool:
+        """
+        Tell whether everyone may pull from the project.
+        """
+        return self.upstream.username_file is None if self.public is None else self.public
+
+
+class Probe(Section):
+    """
+    How often Harbor is looked at, and how quickly we change our mind.
+    """
+
+    interval: Annotated[Duration, Field(gt=0)] = 5.0
+    timeout: Annotated[Duration, Field(gt=0)] = 2.0
+    failure_threshold: Annotated[int, Field(ge=1)] = 2
+    success_threshold: Annotated[int, Field(ge=1)] = 2
+    max_age: Annotated[Duration, Field(gt=0)] = 30.0
+    canary_interval: Annotated[Duration, Field(gt=0)] = 60.0
+
+    @model_validator(mode="after")
+    def _check_ages(self) -> Self:
+        if self.max_age <= self.interval + self.timeout:
+            raise ValueError("maxAge must be longer than interval and timeout together")
+        return self
+
+
+class Images(Section):
+    """
+    Which images are rewritten beyond those of containers and init containers.
+    """
+
+    volumes: bool = False
+    ephemeral_containers: bool = False
+
+
+class Recovery(Section):
+    """
+    When the controller puts a Pod that waits for its pull back to its original image.
+    """
+
+    enabled: bool = True
+    after_unavailable: Annotated[Duration, Field(ge=0)] = 30.0
+    restore_after: Annotated[Duration, Field(ge=0)] = 30.0
+    max_patches_per_second: Annotated[float, Field(gt=0)] = 5.0
+    quarantine_for: Annotated[Duration, Field(gt=0)] = 86400.0
+    quarantine_max: Annotated[int, Field(ge=0)] = 1000
+
+
+_DOCKER_HUB: Final = Registry.model_validate(
+    {
+        "host": "docker.io",
+        "project": "proxy.docker.io",
+        "aliases": ["registry-1.docker.io", "registry.hub.docker.com"],
+    }
+)
+_DEFAULT_REGISTRIES: Final = (
+    _DOCKER_HUB,
+    Registry(host="gcr.io", project="proxy.gcr.io"),
+    Registry(host="k8s.gcr.io", project="proxy.k8s.gcr.io"),
+    Registry(host="quay.io", project="proxy.quay.io"),
+)
+
+
+class Config(Section):
+    """
+    The whole config file.
+    """
+
+    api_version: Literal["harbor-cache.io/v1"]
+    kind: Literal["Config"]
+    harbor: Harbor
+    registries: tuple[Registry, ...] = _DEFAULT_REGISTRIES
+    probe: Probe = Probe()
+    images: Images = Images()
+    mode: Literal["enforce", "audit"] = "enforce"
+    paused: bool = False
+    pull_secrets: tuple[str, ...] = ()
+    exclude_owners: tuple[str, ...] = ("postgresql.cnpg.io",)
+    recovery: Recovery = Recovery()
+    provisioning: Provisioning = Provisioning()
+    vm: Vm = Vm()
+
+    @model_validator(mode="after")
+    def _check_registries(self) -> Self:
+        if not self.registries:
+            raise ValueError("registries: is empty; leave it out for the four default ones")
+        _refuse_twice("host", [h for r in self.registries for h in (r.host, *r.aliases)])
+        _refuse_twice("project", [r.project for r in self.registries])
+        return self
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """
+        Return what is allowed and yet unwise, one sentence each.
+        """
+        if self.harbor.url.startswith("http://"):
+            return ("harbor.url: http:// lets anyone on the network change what the nodes pull",)
+        return ()
+
+    @cached_property
+    def rules(self) -> Rules:
+        """
+        Return the rewriting rules that this config describes.
+        """
+        return Rules(
+            harbor_host=self.harbor.host,
+            former_hosts=tuple(urlsplit(url).netloc for url in self.harbor.former_urls),
+            rules=tuple(
+                Rule(
+                    host=registry.host,
+                    project=registry.project,
+                    aliases=registry.aliases,
+                    include=registry.include,
+                    exclude=registry.exclude,
+                    when_upstream_down=registry.when_upstream_down,
+                )
+                for registry in self.registries
+            ),
+        )
+
+    @cached_property
+    def policy(self) -> Policy:
+        """
+        Return what of this config decides about Pods.
+        """
+        return Policy(
+            rules=self.rules,
+            mode=self.mode,
+            paused=self.paused,
+            volumes=self.images.volumes,
+            ephemeral_containers=self.images.ephemeral_containers,
+            exclude_owners=frozenset(self.exclude_owners),
+            pull_secrets=self.pull_secrets,
+        )
+
+
+def _refuse_twice(what: str, names: list[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"registries: the {what} {name!r} stands there twice")
+        seen.add(name)
