@@ -3,8 +3,12 @@ The demo, as a newcomer runs it.
 """
 
 import os
+import shutil
 import subprocess
 import sys
+import tomllib
+
+from pathlib import Path
 
 import pytest
 
@@ -30,11 +34,14 @@ webhook.admission.admit.build_response = build
 """
 
 
-def run_demo(*args, path=None):
+ROOT = Path(__file__).parents[2]
+
+
+def run_demo(*args, path=None, cwd=None):
     environment = {**os.environ, **({"PYTHONPATH": str(path)} if path else {})}
     command = [sys.executable, "-m", "webhook", "demo", *args]
     return subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=180, check=False
+        command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=180, check=False
     )
 
 
@@ -78,3 +85,32 @@ def test_demo_with_an_api_server_ends_well():
     assert 0 == done.returncode, done.stdout + done.stderr
     assert "refused: 0" in done.stdout
     assert "no label" in done.stdout
+
+
+def test_without_the_demo_the_rest_works_and_the_demo_says_where_it_is(tmp_path):
+    """
+    What the image and the wheel hold: every command, and of the demo one sentence.
+    """
+    left_out = "webhook/demo"
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]
+    ignored = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    for package in ("webhook", "certs"):
+        shutil.copytree(
+            ROOT / package,
+            tmp_path / package,
+            ignore=shutil.ignore_patterns("demo", "__pycache__"),
+        )
+    demo = run_demo(path=tmp_path, cwd=tmp_path)
+    command = [sys.executable, "-m", "webhook", "explain", "nginx:1.27"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    explained = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert left_out in wheel["targets"]["wheel"]["exclude"]
+    assert left_out in ignored
+    assert (1, "") == (demo.returncode, demo.stdout)
+    assert demo.stderr.startswith("Error: the demo ")
+    assert "`make demo`" in demo.stderr
+    assert 1 == len(demo.stderr.splitlines())
+    assert 0 == explained.returncode, explained.stderr

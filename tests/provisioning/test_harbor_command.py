@@ -126,7 +126,7 @@ def test_harbor_1(run, harbor, monkeypatch):
     from aiohttp import web  # noqa: PLC0415
 
     async def old(request, body):
-        from webhook.demo.standin.routing import Principal  # noqa: PLC0415
+        from webhook.demo.standin.simulated import Principal  # noqa: PLC0415
 
         return Principal(), web.Response(text='{"version":"v1.10"}', content_type="text/plain")
 

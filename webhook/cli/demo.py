@@ -3,12 +3,15 @@
 """
 
 import asyncio
+import importlib.util
 import tempfile
 
 from pathlib import Path
 from typing import Final
 
 import click
+
+from webhook.errors import HarborCacheError
 
 
 _WIDTH: Final = 120
@@ -26,8 +29,14 @@ def demo(kube: bool) -> None:  # noqa: FBT001 - a flag.
     a minute.  With --kube, the Pods are created in a real API server, which calls the webhook by
     itself; its programs are found in KUBEBUILDER_ASSETS, or built by `make cluster-binaries`.
 
-    Exits with 0 only if everything was seen that should be seen.
+    Exits with 0 only if everything was seen that should be seen.  For a checkout of the source:
+    the container image and the package hold no demo.
     """
+    if importlib.util.find_spec("webhook.demo") is None:
+        raise HarborCacheError(
+            "the demo and its stand-in for Harbor are in a checkout of the source alone: run"
+            " `make demo` there"
+        )
     with tempfile.TemporaryDirectory(prefix="harbor-cache-demo-") as directory:
         seen = asyncio.run(_play(Path(directory), kube=kube))
     raise SystemExit(0 if seen else 1)

@@ -4,35 +4,21 @@ What Harbor does while one of its components is out, as seen component by compon
 
 import asyncio
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from aiohttp import web
 
-
-if TYPE_CHECKING:
-    from webhook.demo.standin.server import HarborStandIn
+from webhook.demo.standin.simulated import SimulatedHarbor
 
 
-__all__ = ["COMPONENTS", "CORE", "answer_with_outage"]
-
-CORE: Final = "core"
-
-COMPONENTS: Final = (
-    CORE,
-    "database",
-    "jobservice",
-    "portal",
-    "redis",
-    "registry",
-    "registryctl",
-)
+__all__ = ["answer_with_outage"]
 
 _REDIS_DELAY: Final = 0.5
 _DATABASE_MESSAGE: Final = "failed to connect to database: dial tcp: connect: connection refused"
 
 
 async def answer_with_outage(
-    harbor: "HarborStandIn", request: web.BaseRequest
+    harbor: SimulatedHarbor, request: web.BaseRequest
 ) -> web.Response | None:
     """
     Answer as the outage has it; return ``None`` where it does not show.

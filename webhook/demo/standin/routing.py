@@ -6,32 +6,19 @@ and body keys that are known.  Anything else is an unknown request, which a stri
 as an error of the test: it must not answer what no real Harbor was seen to answer.
 """
 
+import json
 import re
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from aiohttp import web
 
-
-if TYPE_CHECKING:
-    from webhook.demo.standin.server import HarborStandIn
+from webhook.demo.standin.simulated import Principal, SimulatedHarbor
 
 
-__all__ = ["Call", "Principal", "Refusal", "Route", "Router", "errors"]
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """
-    Who asks.
-    """
-
-    name: str = ""
-    """Empty for anonymous."""
-    kind: str = "anonymous"
-    """``anonymous``, ``admin``, ``user`` or ``robot``."""
+__all__ = ["Call", "Refusal", "Route", "Router", "check_well_formed", "errors", "read_body"]
 
 
 @dataclass(slots=True)
@@ -40,7 +27,7 @@ class Call:
     One request, as handlers see it.
     """
 
-    harbor: "HarborStandIn"
+    harbor: SimulatedHarbor
     request: web.BaseRequest
     match: Mapping[str, str]
     principal: Principal
@@ -161,3 +148,45 @@ class Router:
         Tell whether the path is known with any method.
         """
         return any(route.pattern.fullmatch(path) for route in self.routes)
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """
+    A body that is no JSON.
+    """
+
+    reason: str
+
+    def message(self, path: str) -> str:
+        """
+        Return what Harbor says about it.
+        """
+        what = path.rstrip("s").rpartition("/")[2]
+        what = "registry" if what == "registrie" else what
+        return (
+            f'validation failure list:\nparsing {what} body from "" failed, because {self.reason}'
+        )
+
+
+def check_well_formed(body: Any, path: str) -> None:
+    """
+    Refuse a body that is no JSON, with 422.
+    """
+    if isinstance(body, Malformed):
+        raise Refusal(422, "UNPROCESSABLE_ENTITY", body.message(path))
+
+
+async def read_body(request: web.BaseRequest) -> Any:
+    """
+    Return a request's JSON, or what is wrong with it for `check_well_formed`.
+    """
+    content = await request.read()
+    if not content:
+        return None
+    if request.content_type != "application/json":
+        return Malformed(f"unsupported media type {request.content_type}")
+    try:
+        return json.loads(content)
+    except ValueError:
+        return Malformed("unexpected EOF")

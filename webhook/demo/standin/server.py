@@ -2,9 +2,6 @@
 The stand-in as a server: one port, one state, one fault at a time.
 """
 
-import asyncio
-import base64
-import binascii
 import secrets
 import ssl
 
@@ -17,13 +14,19 @@ from urllib.parse import unquote, urlsplit
 from aiohttp import web
 
 from webhook.demo.standin.api import ROUTERS
-from webhook.demo.standin.body import check_well_formed, read_body
 from webhook.demo.standin.faults import CONNECTION_FAULTS, BlackHole, Fault, answer_with_fault
-from webhook.demo.standin.outages import CORE, answer_with_outage
+from webhook.demo.standin.outages import answer_with_outage
 from webhook.demo.standin.registry import REGISTRY
-from webhook.demo.standin.routing import Call, Principal, Refusal, Route, errors
-from webhook.demo.standin.state import ADMIN, Endpoint, State, article_state
-from webhook.demo.standin.upstream import RealUpstream, SimulatedUpstream, Upstream
+from webhook.demo.standin.routing import (
+    Call,
+    Refusal,
+    Route,
+    check_well_formed,
+    errors,
+    read_body,
+)
+from webhook.demo.standin.simulated import CORE, Principal, SimulatedHarbor
+from webhook.demo.standin.state import ADMIN, State
 
 
 __all__ = ["HarborStandIn", "Seen", "UnknownRequestError"]
@@ -60,18 +63,12 @@ class Seen:
         return self.method in _WRITES and not self.path.endswith("/ping")
 
 
-class HarborStandIn:
+class HarborStandIn(SimulatedHarbor):
     """
-    A Harbor that isn't one.
+    A simulated Harbor on a port; what it holds is kept over `stop` and `start`.
 
     Attributes:
-        state: what is in its database; kept over `stop` and `start`.
-        upstreams: the registries that its endpoints lead to, by URL; others are asked over HTTP.
-        down: components that are out, such as ``registry`` or ``database``.
-        project_faults: what goes wrong with one project alone, in the API and when pulling.
-        pull_faults: the same when pulling, while the API says that all is well.
         requests: all that was asked.
-        issuers: the OIDC issuers that Harbor reaches.
         unknown: requests that nothing is known of; `close` raises about them where *strict*.
     """
 
@@ -91,33 +88,23 @@ class HarborStandIn:
         """
         Prepare one; nothing listens before `start`.
 
-        *forward* maps projects to real registries (URLs) that serve their manifests and blobs.
-        *login_delay* is for how many seconds a wrong login is held up and locks the user (1.5 in
-        Harbor), *black_hole_delay* how long Harbor waits for an upstream that drops packets.
+        The rest is for the Harbor behind it, see `SimulatedHarbor`.
         """
-        self.state = state or article_state()
-        self.upstreams: dict[str, Upstream] = {}
-        for endpoint in self.state.endpoints.values():
-            self.upstreams[endpoint.asks] = SimulatedUpstream()
-        for project, url in (forward or {}).items():
-            self.forward(project, url)
+        super().__init__(
+            state,
+            forward=forward,
+            login_delay=login_delay,
+            slow_delay=slow_delay,
+            black_hole_delay=black_hole_delay,
+        )
         self.host = host
         self.port = port
         self.strict = strict
-        self.login_delay = login_delay
-        self.slow_delay = slow_delay
-        self.black_hole_delay = black_hole_delay
         self.fault = Fault.NONE
-        self.project_faults: dict[str, Fault] = {}
-        self.pull_faults: dict[str, Fault] = {}
-        self.down: set[str] = set()
         self.requests: list[Seen] = []
         self.unknown: list[str] = []
-        self.issuers: set[str] = set()
-        self.tokens: dict[str, Principal] = {}
         self.external_scheme = "https" if tls else "http"
         self._tls = tls
-        self._locked: dict[str, float] = {}
         self._runner: web.ServerRunner | None = None
         self._black_hole: BlackHole | None = None
 
@@ -206,60 +193,6 @@ class HarborStandIn:
         if fault is Fault.BLACK_HOLE and self._black_hole is None:
             self._black_hole = BlackHole(self.host, self.port)
 
-    # What tests and the demo set up.
-
-    def forward(self, project: str, url: str) -> None:
-        """
-        Let a real registry serve a project; the project and its endpoint are made where absent.
-        """
-        held = self.state.project(project)
-        endpoint = self.state.endpoints[held.registry_id] if held and held.registry_id else None
-        if endpoint is None:
-            endpoint = self.state.add_endpoint(project, url)
-            if held is None:
-                self.state.add_project(project, endpoint)
-        self.upstreams[endpoint.asks] = RealUpstream(url)
-
-    def pull_fault(self, project: str) -> Fault | None:
-        """
-        Return what goes wrong when a project is pulled from.
-        """
-        return self.pull_faults.get(project) or self.project_faults.get(project)
-
-    def upstream(self, endpoint: Endpoint) -> Upstream:
-        """
-        Return what an endpoint leads to.
-        """
-        return self.upstreams.setdefault(endpoint.asks, RealUpstream(endpoint.asks))
-
-    def upstream_of(self, project: str) -> SimulatedUpstream:
-        """
-        Return a project's simulated upstream.
-        """
-        held = self.state.project(project)
-        assert held is not None and held.registry_id is not None  # noqa: PT018, S101
-        upstream = self.upstream(self.state.endpoints[held.registry_id])
-        assert isinstance(upstream, SimulatedUpstream)  # noqa: S101
-        return upstream
-
-    async def check_upstreams(self) -> None:
-        """
-        Do what Harbor does every five minutes: mark every endpoint healthy or unhealthy.
-        """
-        for endpoint in self.state.endpoints.values():
-            endpoint.status = "healthy" if await self.reaches(endpoint) else "unhealthy"
-
-    async def reaches(self, endpoint: Endpoint) -> bool:
-        """
-        Tell whether an endpoint's check succeeds; one that hangs fails after the black hole's time.
-        """
-        check = self.upstream(endpoint).healthy(endpoint.access_key, endpoint.access_secret)
-        try:
-            async with asyncio.timeout(self.black_hole_delay):
-                return await check
-        except TimeoutError:
-            return False
-
     # Requests.
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -310,7 +243,7 @@ class HarborStandIn:
             return Principal(), self._unknown(request, f"query {sorted(odd)}")
         if isinstance(body, dict) and route.keys is not None and (odd := set(body) - route.keys):
             return Principal(), self._unknown(request, f"body {sorted(odd)}")
-        principal = await self._principal(request)
+        principal = await self.who_asks(request.headers.get("Authorization", ""))
         match_decoded = {name: unquote(value) for name, value in match.items()}
         try:
             self._check(request, route, principal)
@@ -333,48 +266,6 @@ class HarborStandIn:
         if robot and route.system_permission and robot.may_system(*route.system_permission):
             return
         raise Refusal(403, "FORBIDDEN", "forbidden")
-
-    def robot(self, principal: Principal) -> Any:
-        """
-        Return the robot that asks, if one does.
-        """
-        if principal.kind != "robot":
-            return None
-        return next((r for r in self.state.robots.values() if r.name == principal.name), None)
-
-    async def _principal(self, request: web.BaseRequest) -> Principal:
-        """
-        Tell who asks: wrong credentials are taken as none, and lock the name for a while.
-        """
-        scheme, _, value = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            return self.tokens.get(value, Principal())
-        if scheme.lower() != "basic":
-            return Principal()
-        try:
-            name, _, password = base64.b64decode(value).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
-            return Principal()
-        clock = asyncio.get_running_loop().time
-        locked = self._locked.get(name, 0.0) > clock()
-        principal = self._login(name, password)
-        if principal is None or locked:
-            if principal is None:
-                self._locked[name] = clock() + self.login_delay
-            await asyncio.sleep(self.login_delay)
-            return Principal()
-        return principal
-
-    def _login(self, name: str, password: str) -> Principal | None:
-        if name == ADMIN:
-            right = secrets.compare_digest(password, self.state.admin_password)
-            return Principal(name, "admin") if right else None
-        if name in self.state.users:
-            return Principal(name, "user") if password == self.state.users[name] else None
-        for robot in self.state.robots.values():
-            if robot.name == name and robot.secret == password and not robot.disable:
-                return Principal(name, "robot")
-        return None
 
     def _unknown(self, request: web.BaseRequest, why: str) -> web.Response:
         self.unknown.append(f"{request.method} {request.path_qs} ({why})")

@@ -7,8 +7,8 @@ from typing import Any, Final
 from aiohttp import web
 
 from webhook.demo.standin.api.answers import shown
-from webhook.demo.standin.outages import COMPONENTS
 from webhook.demo.standin.routing import Call, Refusal, Router
+from webhook.demo.standin.simulated import COMPONENTS
 from webhook.demo.standin.state import now
 
 
