@@ -46,8 +46,15 @@ def test_defaults():
     assert not config.images.volumes
     assert not config.images.ephemeral_containers
     assert config.mode == "enforce"
-    assert config.exclude_owners == ("postgresql.cnpg.io",)
-    assert tuple(dict(config.recovery).values()) == (True, 30, 30, 5, 86400, 1000)
+    assert config.exclude_owners == (
+        "postgresql.cnpg.io",
+        "operators.coreos.com",
+        "kubevirt.io",
+        "workloads.kubeblocks.io",
+        "Service",
+    )
+    assert (config.exclude_pods, config.placeholders) == ((), ("auto",))
+    assert tuple(dict(config.recovery).values()) == (True, 30, 30, True, 30, 5, 86400, 1000)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from pydantic import (
 
 from webhook.admission.admit import Policy
 from webhook.config.base import Duration, Section
+from webhook.config.exclusions import Owner, Placeholder, PodSelector
 from webhook.config.provisioning import Provisioning
 from webhook.config.vm import Vm
 from webhook.image.reference import DOCKER_HUB, is_domain
@@ -225,12 +226,15 @@ class Images(Section):
 
 class Recovery(Section):
     """
-    When the controller puts a Pod that waits for its pull back to its original image.
+    When the controller moves a Pod that waits for its pull to the source that works.
     """
 
     enabled: bool = True
     after_unavailable: Annotated[Duration, Field(ge=0)] = 30.0
     restore_after: Annotated[Duration, Field(ge=0)] = 30.0
+    rescue: bool = True
+    """Whether Pods that wait for their upstream are moved to Harbor."""
+    rescue_after: Annotated[Duration, Field(ge=0)] = 30.0
     max_patches_per_second: Annotated[float, Field(gt=0)] = 5.0
     quarantine_for: Annotated[Duration, Field(gt=0)] = 86400.0
     quarantine_max: Annotated[int, Field(ge=0)] = 1000
@@ -265,7 +269,18 @@ class Config(Section):
     mode: Literal["enforce", "audit"] = "enforce"
     paused: bool = False
     pull_secrets: tuple[str, ...] = ()
-    exclude_owners: tuple[str, ...] = ("postgresql.cnpg.io",)
+    exclude_owners: tuple[Owner, ...] = (
+        "postgresql.cnpg.io",
+        "operators.coreos.com",
+        "kubevirt.io",
+        "workloads.kubeblocks.io",
+        "Service",
+    )
+    """Owners whose Pods are left alone: an API group, ``Kind.group``, or a ``Kind`` of core."""
+    exclude_pods: tuple[PodSelector, ...] = ()
+    """Label selectors of Pods that are left alone."""
+    placeholders: tuple[Placeholder, ...] = ("auto",)
+    """Images that an injector fills in later; left alone until it has."""
     recovery: Recovery = Recovery()
     provisioning: Provisioning = Provisioning()
     vm: Vm = Vm()
