@@ -9,9 +9,7 @@ from webhook.recovery.restore import (
     Cause,
     Health,
     LeftReason,
-    original_of,
     plan_restores,
-    recovery_rules,
 )
 from webhook.recovery.waiting import PULL_FAILURES, watched_pod
 
@@ -40,7 +38,7 @@ def plan(body, *, health=DOWN, failing=31.0, restored=(), now=SCHEDULED + 31, co
     assert watched is not None
     return plan_restores(
         watched,
-        rules=recovery_rules(RULES),
+        rules=RULES.for_records,
         health=lambda project: health,
         failing_for={container.name: failing for container in watched.waiting},
         restored=restored,
@@ -426,20 +424,3 @@ def test_a_pod_without_anything(body):
     A Pod that lacks everything is no error.
     """
     assert watched_pod(body) is None
-
-
-@pytest.mark.parametrize(
-    ("image", "original"),
-    [
-        (CACHED, "docker.io/library/nginx:1"),
-        (f"{OLD_HARBOR}/proxy.ghcr.io/a/b@sha256:{'a' * 64}", f"ghcr.io/a/b@sha256:{'a' * 64}"),
-        (f"{HARBOR}/private/a:1", ""),
-        ("nginx", ""),
-        ("no reference", ""),
-    ],
-)
-def test_what_an_image_is_called_without_harbor(image, original):
-    """
-    People are told where an image that can't be put back would come from.
-    """
-    assert original == original_of(image, RULES)

@@ -8,11 +8,10 @@ from tests.support.recovery_pods import HARBOR, UID, creating, pod, running, wai
 from webhook.controller.pods import WaitingPods
 from webhook.image.rules import Rule, Rules
 from webhook.recovery.evidence import Evidence, Failure
-from webhook.recovery.restore import recovery_rules
 
 
 CACHED = f"{HARBOR}/proxy.docker.io/library/nginx:1"
-RULES = recovery_rules(Rules(HARBOR, (Rule("docker.io", "proxy.docker.io"),)))
+RULES = Rules(HARBOR, (Rule("docker.io", "proxy.docker.io"),)).for_records
 
 
 class Clock:

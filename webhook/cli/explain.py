@@ -117,9 +117,9 @@ async def _explain_pod(
 
     from webhook.admission.admit import decide_pod
     from webhook.kube.api import connect
-    from webhook.pod.model import Pod, PodSpec, image_fields
+    from webhook.pod.model import Pod
+    from webhook.pod.origin import Source, origins, put_originals
     from webhook.survey.explanation import REASONS
-    from webhook.survey.origins import put_originals
     from webhook.text import printable
 
     namespace, slash, own = name.partition("/")
@@ -128,13 +128,16 @@ async def _explain_pod(
     async with connect(kubeconfig) as kube:
         item = await kube.get(f"/api/v1/namespaces/{namespace}/pods/{own}")
     pod = convert(item, Pod)
-    current = [field.image for field in image_fields(pod.spec or PodSpec())]
-    states = dict(put_originals(pod, config.rules))
-    words = {"cached": "on Harbor", "direct": "direct", "restored": "put back to the original"}
+    found = origins(pod, config.rules)
+    put_originals(pod, found)
+    words = {
+        Source.CACHED: "on Harbor",
+        Source.DIRECT: "direct",
+        Source.RESTORED: "put back to the original",
+    }
     outcomes = decide_pod(pod, config.policy, availability)
-    for now, outcome in zip(current, outcomes, strict=True):
-        field = outcome.field
-        state = states[field.place, field.index]
+    for origin, outcome in zip(found, outcomes, strict=True):
+        field, now, source = outcome.field, origin.field.image, origin.source
         if output == "json":
             row = {
                 "image": field.image,
@@ -142,13 +145,13 @@ async def _explain_pod(
                 "reason": str(outcome.reason),
                 "result": outcome.result,
             }
-            extra = {"name": field.name, "current": now, "state": state}
+            extra = {"name": field.name, "current": now, "state": source}
             click.echo(json.dumps({**row, **extra}))
             continue
         click.secho(f"{field.place}/{printable(field.name)}", bold=True)
         click.echo(f"  {'original':<11} {printable(field.image)}")
         click.echo(f"  {'current':<11} {printable(now)}")
-        click.echo(f"  {'state':<11} {words[state]}")
+        click.echo(f"  {'state':<11} {words[source]}")
         click.echo(
             f"  {'anew':<11} {outcome.outcome} ({outcome.reason}): {REASONS[outcome.reason]}"
         )

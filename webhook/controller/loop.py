@@ -34,7 +34,6 @@ from webhook.recovery.restore import (
     Plan,
     Restore,
     plan_restores,
-    recovery_rules,
 )
 from webhook.recovery.waiting import WatchedPod, watched_pod
 
@@ -112,7 +111,7 @@ class Recovery:
         self._queued: set[str] = set()
         self._config = config.recovery
         self._pace = Pace(self._config.max_patches_per_second)
-        self.pods = WaitingPods(recovery_rules(config.rules), self._evidence, clock)
+        self.pods = WaitingPods(config.rules.for_records, self._evidence, clock)
 
     def reconfigure(self, config: Config) -> None:
         """
@@ -120,7 +119,7 @@ class Recovery:
         """
         self._config = config.recovery
         self._pace.per_second = self._config.max_patches_per_second
-        self.pods.rules = recovery_rules(config.rules)
+        self.pods.rules = config.rules.for_records
 
     def status(self) -> dict[str, int]:
         """

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from webhook.image.rules import Rules
+from webhook.pod.origin import project_of
 from webhook.recovery.evidence import Evidence
-from webhook.recovery.restore import project_of
 from webhook.recovery.waiting import WatchedPod, watched_pod
 
 

@@ -4,7 +4,7 @@ Which registry is cached in which project of Harbor.
 
 import re
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import translate
 from functools import cached_property
 from typing import Literal
@@ -63,11 +63,13 @@ class Rules:
         harbor_host: host[:port] of Harbor, as it stands in rewritten references.
         former_hosts: hosts where Harbor was before a move.
         rules: one per registry; hosts and aliases are unique among them.
+        former: rules of before; nothing is rewritten by them, but Pods may still wait for what was.
     """
 
     harbor_host: str
     rules: tuple[Rule, ...]
     former_hosts: tuple[str, ...] = ()
+    former: tuple["Rules", ...] = ()
     _by_host: dict[str, Rule] = field(init=False, repr=False, compare=False)
     _harbor_hosts: frozenset[str] = field(init=False, repr=False, compare=False)
 
@@ -76,6 +78,18 @@ class Rules:
         object.__setattr__(self, "_by_host", by_host)
         hosts = {name for host in (self.harbor_host, *self.former_hosts) for name in _names(host)}
         object.__setattr__(self, "_harbor_hosts", frozenset(hosts))
+
+    @cached_property
+    def for_records(self) -> "Rules":
+        """
+        These rules without their include and exclude patterns: what they led to at any time.
+
+        Whoever excludes an image because Harbor can't serve it must not strand the Pods that
+        already wait for it.  It opens nothing: what a record leads to is still the image that
+        Harbor caches.
+        """
+        whole = tuple(replace(rule, include=("*",), exclude=()) for rule in self.rules)
+        return replace(self, rules=whole)
 
     def match(self, reference: Reference) -> Rule | None:
         """

@@ -3,17 +3,15 @@ Which containers of a Pod are restored now, and why: a pure decision.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
 from webhook.config import Recovery
-from webhook.errors import InvalidReferenceError
 from webhook.image.availability import State
-from webhook.image.decision import Rewrite, rewrite_by_rules
-from webhook.image.reference import Reference
-from webhook.image.rules import Rule, Rules
+from webhook.image.rules import Rules
 from webhook.pod.model import Place
+from webhook.pod.origin import original_of, recorded
 from webhook.recovery.waiting import WaitingContainer, WatchedPod
 
 
@@ -25,10 +23,7 @@ __all__ = [
     "LeftReason",
     "Plan",
     "Restore",
-    "original_of",
     "plan_restores",
-    "project_of",
-    "recovery_rules",
 ]
 
 HANGS_AFTER: Final = 30.0
@@ -80,7 +75,7 @@ class Restore:
 
     Attributes:
         container: the container.
-        original: what its image becomes: the record, as it was written.
+        original: what its image becomes: the record, with the digest that was pinned since.
         identity: that image under its registry's main name, as in the quarantine.
         project: the project that it was to come from.
         state: the project's state at the decision.
@@ -125,18 +120,6 @@ class Plan:
     left: tuple[Left, ...] = ()
 
 
-def recovery_rules(rules: Rules) -> Rules:
-    """
-    Return *rules* without their include and exclude patterns.
-
-    Whoever excludes an image because Harbor can't serve it must not strand the Pods that already
-    wait for it.  It opens nothing: the image that comes back is still the one that Harbor caches.
-    """
-    return replace(
-        rules, rules=tuple(replace(rule, include=("*",), exclude=()) for rule in rules.rules)
-    )
-
-
 def plan_restores(
     pod: WatchedPod,
     *,
@@ -152,7 +135,7 @@ def plan_restores(
 
     Args:
         pod: the Pod as it was last seen.
-        rules: those of `recovery_rules`.
+        rules: what rewrites: `webhook.image.rules.Rules.for_records`.
         health: what is known of a project, by its name.
         failing_for: by container, for how many seconds it has been seen to fail in its pull.
         restored: the names of containers of this Pod that were put back before.
@@ -168,19 +151,18 @@ def plan_restores(
         if container.place is Place.EPHEMERAL_CONTAINERS or (
             container.failing and container.volume_image
         ):
-            if failing >= config.restore_after and (found := _immutable(container, rules)):
-                left.append(found)
+            if failing >= config.restore_after and (immutable := _immutable(container, rules)):
+                left.append(immutable)
             continue
         if container.failing and not container.names_image:
             continue  # About something else, or the kubelet will say more in a moment.
-        match = _match(container, rules)
-        if match is None:
+        found = recorded(container.record, container.image, rules)
+        if found is None:
             if container.failing and _claims_to_be_ours(container, rules):
                 image = container.image
                 left.append(Left(container, LeftReason.RECORD_MISMATCH, image, ""))
             continue
-        rewrite, moved = match
-        project = rewrite.rule.project
+        project = found.rewrite.rule.project
         known = health(project)
         hangs = (
             container.may_hang and pod.scheduled is not None and now - pod.scheduled >= HANGS_AFTER
@@ -188,45 +170,11 @@ def plan_restores(
         cause = _cause(container, hangs=hangs, health=known, failing=failing, config=config)
         if cause is None:
             continue
-        identity = str(rewrite.original)
+        identity = str(found.rewrite.original)
         restores.append(
-            Restore(container, container.record, identity, project, known.state, moved, cause)
+            Restore(container, found.original, identity, project, known.state, found.moved, cause)
         )
     return Plan(tuple(restores), tuple(left))
-
-
-def original_of(image: str, rules: Rules) -> str:
-    """
-    Return what an *image* at Harbor is called at its registry; empty if it is none of ours.
-
-    Only good enough to be told to people: several names may lead to one image at Harbor.
-    """
-    found = _at_harbor(image, rules)
-    if found is None:
-        return ""
-    reference, rule = found
-    path = reference.path.removeprefix(f"{rule.project}/")
-    return str(Reference(rule.host, path, reference.tag, reference.digest))
-
-
-def project_of(image: str, rules: Rules) -> str:
-    """
-    Return the project that an *image* at Harbor is in; empty if it is in none of ours.
-    """
-    found = _at_harbor(image, rules)
-    return found[1].project if found else ""
-
-
-def _at_harbor(image: str, rules: Rules) -> tuple[Reference, Rule] | None:
-    try:
-        reference = Reference.parse(image)
-    except InvalidReferenceError:
-        return None
-    if rules.leads_to_harbor(reference):
-        for rule in rules.rules:
-            if reference.path.startswith(f"{rule.project}/"):
-                return reference, rule
-    return None
 
 
 def _cause(
@@ -240,24 +188,6 @@ def _cause(
     if serves and container.failing and failing >= config.restore_after:
         return Cause.FAILS
     # Unknown, stale, or not unavailable for long: a short upgrade of Harbor heals itself.
-    return None
-
-
-def _match(container: WaitingContainer, rules: Rules) -> tuple[Rewrite, bool] | None:
-    """
-    Return the rewrite that leads from the record to the image, and whether Harbor has moved since.
-    """
-    if not container.record:
-        return None
-    decision = rewrite_by_rules(container.record, rules)
-    if not isinstance(decision, Rewrite):
-        return None
-    if decision.result == container.image:
-        return decision, False
-    cached = rules.cached(decision.original, decision.rule)
-    for host in rules.former_hosts:
-        if str(replace(cached, domain=host)) == container.image:
-            return decision, True
     return None
 
 

@@ -16,7 +16,8 @@ from webhook.admission.admit import ImageOutcome, Policy, decide_pod
 from webhook.errors import InvalidReferenceError
 from webhook.image.availability import Availability
 from webhook.image.reference import Reference
-from webhook.pod.model import MODE_LABEL, ImageField, Place, Pod, PodSpec
+from webhook.pod.model import MODE_LABEL, ImageField, Pod, PodSpec
+from webhook.pod.origin import FINISHED, Origin, Source, origins, put_originals, source_of
 from webhook.survey.model import (
     UNPARSED,
     ClusterImage,
@@ -26,7 +27,6 @@ from webhook.survey.model import (
     Survey,
     WorkloadReport,
 )
-from webhook.survey.origins import put_originals
 from webhook.survey.selectors import Installation
 
 
@@ -115,15 +115,18 @@ class Tally:
 
     def add_pod(self, item: Mapping[str, Any]) -> None:
         """
-        Take in a Pod.
+        Take in a Pod; one that has finished pulls nothing any more, and counts nowhere.
         """
+        if (item.get("status") or {}).get("phase") in FINISHED:
+            return
         metadata = item.get("metadata") or {}
         namespace, name = str(metadata.get("namespace", "")), str(metadata.get("name", ""))
         owner = _controller(metadata)
         key = (namespace, *owner) if owner else (namespace, "Pod", name)
         pod = convert(item, Pod)
-        states = dict(put_originals(pod, self._policy.rules))
-        self._add(self._owners.get(key, key), pod, states)
+        found = origins(pod, self._policy.rules)
+        put_originals(pod, found)
+        self._add(self._owners.get(key, key), pod, found)
 
     def result(self, **about: Any) -> Survey:
         """
@@ -163,9 +166,9 @@ class Tally:
     def _namespace(self, name: str) -> NamespaceReport:
         return self._namespaces.setdefault(name, NamespaceReport(name))
 
-    def _add(self, key: Key, pod: Pod, states: dict[tuple[Place, int], str] | None) -> None:
+    def _add(self, key: Key, pod: Pod, found: list[Origin] | None) -> None:
         """
-        Take in a Pod, with the states of its images, or a template, without.
+        Take in a Pod, with the origins of its images, or a template, without.
         """
         workload = self._workloads.setdefault(key, WorkloadReport(*key))
         spec = pod.spec or PodSpec()
@@ -178,14 +181,13 @@ class Tally:
             registry = self._registries.setdefault(row.registry, _Registry())
             registry.images.add(row.image)
             registry.workloads.add(key)
-        if states is None:
+        if found is None:
             return
 
         namespace = self._namespace(key[0])
         rewritten = False
-        for outcome, row in zip(outcomes, rows, strict=True):
-            state = states[outcome.field.place, outcome.field.index]
-            row.running.add(_count(state))
+        for origin, row in zip(found, rows, strict=True):
+            row.running.add(_count(origin.source))
             would = row.outcome == "would-rewrite"
             rewritten = rewritten or would
             self._registries[row.registry].uses += 1
@@ -199,10 +201,9 @@ class Tally:
         for row in {id(row): row for row in rows}.values():
             self._registries[row.registry].pulls += 1
             self._registries[row.registry].every_start += row.every_start
-        found = set(states.values())
-        state = next((s for s in ("restored", "cached") if s in found), "direct")
-        workload.pods.add(_count(state))
-        namespace.pods.add(_count(state))
+        source = source_of(found)
+        workload.pods.add(_count(source))
+        namespace.pods.add(_count(source))
         namespace.with_pull_secrets += bool(spec.image_pull_secrets) and rewritten
 
     def _add_image(self, workload: WorkloadReport, outcome: ImageOutcome) -> ClusterImage:
@@ -236,8 +237,8 @@ class Tally:
         return rule.host if rule else reference.domain
 
 
-def _count(state: str) -> Counts:
-    return Counts(**{state: 1})
+def _count(source: Source) -> Counts:
+    return Counts(**{source: 1})
 
 
 def _controller(metadata: Mapping[str, Any]) -> tuple[str, str] | None:
