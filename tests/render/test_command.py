@@ -87,6 +87,21 @@ def test_force_keeps_filled_in_credentials(render):
     assert 0o600 == (out / ".env").stat().st_mode & 0o777
 
 
+def test_paths_count_from_the_config_file(render, tmp_path, monkeypatch):
+    """
+    A relative vm.caFile is looked for beside the config file, wherever the command is run.
+    """
+    (tmp_path / "ca.crt").write_text("their CA")
+    with (tmp_path / "config.yaml").open("a") as file:
+        file.write("vm: {caFile: ca.crt}\n")
+    monkeypatch.chdir("/")
+
+    result, out = render("docker")
+
+    assert 0 == result.exit_code, result.output
+    assert "their CA" == (out / "certs.d/harbor-cache.example.com/ca.crt").read_text()
+
+
 def test_a_wrong_config(render, tmp_path):
     """
     A mistake in the config is named by its key, with exit code 2.

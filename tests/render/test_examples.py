@@ -13,10 +13,7 @@ _DEPLOY = Path(__file__).parents[2] / "deploy"
 # Not rendered, or made anew each time and in git nowhere.
 _OURS = {"config.yaml", "README.md"}
 _GENERATED = {"ca.crt", "ca.key", "harbor.crt", "harbor.key", "client-secret", ".env"}
-_VARIANTS = {
-    ".": KINDS,
-    "self-signed": ("certs", "harbor", "containerd", "docker"),
-}
+_SELF_SIGNED = ("certs", "harbor", "containerd", "docker")
 
 
 def _files(folder):
@@ -27,23 +24,47 @@ def _files(folder):
     }
 
 
-@pytest.mark.parametrize("variant", _VARIANTS)
-def test_the_examples_are_what_is_rendered(variant, tmp_path, monkeypatch):
+@pytest.fixture
+def rendered(tmp_path, monkeypatch):
     """
-    The folder deploy/ holds exactly what its config files render to.
+    Render kinds side by side, from an example's config, and return their parent.
     """
-    source = _DEPLOY / variant
-    kinds = _VARIANTS[variant]
-    (tmp_path / "config.yaml").write_text((source / "config.yaml").read_text())
-    monkeypatch.chdir(tmp_path)
-    for kind in kinds:
-        result = CliRunner().invoke(
-            main, ["render", kind, "--config", "config.yaml", "--out", kind]
-        )
-        assert 0 == result.exit_code, result.output
 
-    for kind in kinds:
-        assert _files(tmp_path / kind) == _files(source / kind)
+    def make(source, kinds):
+        (tmp_path / "config.yaml").write_text((source / "config.yaml").read_text())
+        monkeypatch.chdir(tmp_path)
+        for kind in kinds:
+            result = CliRunner().invoke(
+                main, ["render", kind, "--config", "config.yaml", "--out", kind]
+            )
+            assert 0 == result.exit_code, result.output
+        return tmp_path
+
+    return make
+
+
+def test_the_examples_are_what_is_rendered(rendered):
+    """
+    The folder deploy/ holds exactly what its config file renders to.
+    """
+    folder = rendered(_DEPLOY, KINDS)
+
+    for kind in KINDS:
+        assert _files(_DEPLOY / kind) == _files(folder / kind)
+
+
+def test_the_self_signed_example(rendered):
+    """
+    Its config renders in the order of the guide, and what nodes trust is the CA that was made.
+    """
+    folder = rendered(_DEPLOY / "self-signed", _SELF_SIGNED)
+
+    authority = (folder / "certs/ca.crt").read_text()
+    trusted = "certs.d/harbor-cache.example.com/ca.crt"
+    assert ["config.yaml"] == [path.name for path in (_DEPLOY / "self-signed").iterdir()]
+    assert authority == (folder / "containerd" / trusted).read_text()
+    assert authority == (folder / "docker" / trusted).read_text()
+    assert "/opt/harbor/tls/harbor.crt" in (folder / "harbor/harbor.yml.tmpl").read_text()
 
 
 @pytest.mark.parametrize("script", ["harbor/fill-passwords.sh", "dex/create-client-secret.sh"])

@@ -154,6 +154,32 @@ def test_the_dns_provider(texts):
     assert "AWS" not in "".join(found.values())
 
 
+def test_the_variables_of_route53(texts):
+    """
+    The credentials for Route 53 include the zone, in the container and in .env.
+    """
+    found = texts("traefik")
+
+    names = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_HOSTED_ZONE_ID"]
+    assert "".join(f"{name}=\n" for name in names) == found[".env"]
+    for name in names:
+        assert f"      - {name}\n" in found["docker-compose.override.yml"]
+
+
+def test_the_resolvers(texts):
+    """
+    Traefik asks the DNS servers that the config names, and else the machine's own.
+    """
+    found = texts(
+        "traefik", "vm: {acme: {resolvers: ['1.1.1.1:53', 'dns.example.com', '[::1]:5353']}}"
+    )
+    without = texts("traefik")
+
+    override = "docker-compose.override.yml"
+    assert "dnschallenge.resolvers=1.1.1.1:53,dns.example.com,[::1]:5353\n" in found[override]
+    assert "resolvers=" not in without[override]
+
+
 @pytest.mark.parametrize(
     ("kind", "more", "why"),
     [
@@ -191,6 +217,9 @@ def test_an_absent_ca_file(texts, tmp_path):
         "vm: {acme: {email: 'a\"b@example.com'}}",
         "vm: {acme: {provider: cloudflare}}",
         "vm: {acme: {environment: ['A=B']}}",
+        "vm: {acme: {resolvers: ['1.1.1.1:53,8.8.8.8:53']}}",
+        "vm: {acme: {resolvers: ['https://1.1.1.1']}}",
+        "vm: {acme: {resolvers: ['::1']}}",
         "vm: {front: nginx}",
     ],
 )

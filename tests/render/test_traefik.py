@@ -3,6 +3,8 @@ Traefik itself, with the options and labels that were rendered.
 
 In place of Docker it is given a socket that answers as Docker does, with one container that has
 the rendered labels and one that has none, both at an address on loopback.
+
+Waiting goes ten times as fast here as the rendered options say.
 """
 
 import asyncio
@@ -10,6 +12,7 @@ import re
 import socket
 import ssl
 import subprocess
+import time
 
 from contextlib import asynccontextmanager
 
@@ -28,6 +31,11 @@ pytestmark = pytest.mark.slow
 _HOST = "harbor-cache.example.com"
 # Harbor's own port is in the labels, so what has to be free is an address.
 _BACKEND = "127.8.80.80"
+# Nothing answers there, so no question about a name leaves the machine.
+_RESOLVERS = "vm: {acme: {resolvers: ['127.0.0.1:1', '[::1]:1']}}"
+_FASTER = 10
+_SLOW_UPSTREAM = 35 / _FASTER
+_LIMIT = re.compile(r"(?<=forwardingtimeouts\.)(\w+)=(\d+)s")
 
 
 def _free_port():
@@ -109,7 +117,7 @@ async def traefik(texts, tmp_path):
     """
     Start Traefik as rendered, but for ports, paths and the certificate authority.
     """
-    services = _override(texts("traefik")["docker-compose.override.yml"])
+    services = _override(texts("traefik", _RESOLVERS)["docker-compose.override.yml"])
     web_port, secure_port, own_port = _free_port(), _free_port(), _free_port()
     command = "\n".join(services["traefik"]["command"])
     for before, after in (
@@ -126,9 +134,22 @@ async def traefik(texts, tmp_path):
         _container("harbor-db", {"com.docker.compose.service": "postgresql"}),
     ]
     seen = []
+    command = _LIMIT.sub(lambda limit: f"{limit[1]}={int(limit[2]) * 1000 // _FASTER}ms", command)
 
     async def backend(request):
         seen.append((request.headers["Host"], request.raw_path))
+        match request.path:
+            case "/v2/silent":
+                await asyncio.sleep(3600)
+            case "/v2/slow":
+                await asyncio.sleep(_SLOW_UPSTREAM)
+            case "/v2/drip":
+                response = web.StreamResponse()
+                await response.prepare(request)
+                for _ in range(20):
+                    await response.write(b"drop")
+                    await asyncio.sleep(0.4)
+                return response
         return web.Response(text="harbor")
 
     log = tmp_path / "traefik.log"
@@ -219,3 +240,39 @@ async def test_traefik_as_rendered(traefik):
     ] == seen
     assert 404 == other.status
     assert (200, 404) == (ping.status, api.status)
+
+
+def test_the_limits_fit_into_a_minute(texts):
+    """
+    A hung Harbor is answered for within a minute, and an upstream that takes 30 s gets through.
+    """
+    text = texts("traefik")["docker-compose.override.yml"]
+    limits = {name: int(seconds) for name, seconds in _LIMIT.findall(text)}
+
+    assert {"dialtimeout", "responseheadertimeout"} == set(limits)
+    assert 35 < limits["responseheadertimeout"]
+    assert 60 > sum(limits.values())
+
+
+async def test_a_harbor_that_hangs_is_answered_for(traefik):
+    """
+    Silence becomes a 504; what begins late but in time, and what flows slowly for long, gets through.
+    """
+    session, _, secure_port, _, _ = traefik
+
+    async def fetch(path):
+        started = time.monotonic()
+        async with _get(session, f"https://127.0.0.1:{secure_port}/v2/{path}", _HOST) as response:
+            text = await response.text()
+        seconds = (time.monotonic() - started) * _FASTER
+        print(f"Traefik, {path}: {response.status}, {len(text)} bytes, as after {seconds:.0f} s")
+        return response.status, text, seconds
+
+    silent, slow, drip = await asyncio.gather(*map(fetch, ("silent", "slow", "drip")))
+
+    assert 504 == silent[0]
+    assert silent[2] < 60
+    assert (200, "harbor") == slow[:2]
+    assert (200, "drop" * 20) == drip[:2]
+    # Longer than the limit: it does not count for what flows.
+    assert drip[2] > silent[2]

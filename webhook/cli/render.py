@@ -33,7 +33,9 @@ def _render(kind: str, config_file: Path, out: Path, *, force: bool) -> None:
     from webhook.render import certificates, files, write
 
     config = load_config(config_file)
-    wanted = certificates(config, out) if kind == "certs" else files(kind, config)
+    wanted = (
+        certificates(config, out) if kind == "certs" else files(kind, config, config_file.parent)
+    )
     for written in write(wanted, out, force=force):
         click.echo(f"{'kept   ' if written.kept else 'written'}  {written.path}")
 

@@ -21,6 +21,10 @@ _TRAEFIK: Final = "v3.7.15"
 _Directory = Annotated[str, StringConstraints(pattern=r"^(?:/[A-Za-z0-9._-]+)+$")]
 _Version = Annotated[str, StringConstraints(pattern=r"^v[0-9]+\.[0-9]+\.[0-9]+(?:-[a-z0-9.]+)?$")]
 _Variable = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]*$")]
+# A name or an address, IPv6 in brackets; Traefik takes port 53 where none is named.
+_Resolver = Annotated[
+    str, StringConstraints(pattern=r"^(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?$")
+]
 
 
 class Acme(Section):
@@ -41,6 +45,12 @@ class Acme(Section):
     )
     """The certificate authority; its staging one is the better choice for first tries."""
 
+    resolvers: tuple[_Resolver, ...] = ()
+    """
+    The DNS servers that are asked whether the record can be seen yet, such as `1.1.1.1:53`; the
+    machine's own without it.  Needed where those give another answer than the rest of the world.
+    """
+
     @model_validator(mode="after")
     def _check_environment(self) -> Self:
         if self.provider != "route53" and not self.environment:
@@ -55,7 +65,12 @@ class Acme(Section):
         """
         Return the names of the variables that carry the provider's credentials.
         """
-        route53 = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
+        route53 = (
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY",
+            "AWS_REGION",
+            "AWS_HOSTED_ZONE_ID",
+        )
         return self.environment or route53
 
 

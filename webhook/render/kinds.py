@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -23,6 +24,10 @@ __all__ = ["KINDS", "files", "public_host", "template"]
 # The form of harbor.yml; Harbor's `prepare` raises it with each minor version.
 _FORM_VERSION: Final = "2.15.0"
 _HTTPS: Final = 443
+# How long the front waits for Harbor to take a connection, and to begin its answer: less than a
+# minute together, and more than the 30 s that Harbor gives a slow upstream.
+_CONNECT_SECONDS: Final = 10
+_ANSWER_SECONDS: Final = 45
 _NODE_DIRECTORY: Final = "/etc/containerd/certs.d"
 _DOCKER_HUB: Final = "docker.io"
 # 160 bits; base64 has no character that YAML, a shell or a URL form would change in quotes.
@@ -56,7 +61,7 @@ class _Mirror:
 
     @property
     def folder(self) -> str:
-        return _folder(self.registry)
+        return _host_folder(self.registry)
 
 
 def template(name: str, **values: Any) -> str:
@@ -86,15 +91,15 @@ def public_host(config: Config) -> tuple[str, int]:
     return parts.hostname, parts.port or _HTTPS
 
 
-def files(kind: str, config: Config) -> tuple[File, ...]:
+def files(kind: str, config: Config, folder: Path = Path()) -> tuple[File, ...]:
     """
-    Return the files of *kind*, one of `KINDS`.
+    Return the files of *kind*, one of `KINDS`; relative paths in *config* count from *folder*.
 
     Raises:
         ConfigError: the config lacks what this kind needs.
         RenderError: a file that the config names can't be read.
     """
-    return tuple(_MAKERS[kind](config))
+    return tuple(_MAKERS[kind](config, folder))
 
 
 def _common(config: Config) -> dict[str, Any]:
@@ -105,10 +110,12 @@ def _common(config: Config) -> dict[str, Any]:
         "port": port,
         "vm": config.vm,
         "traefik": config.vm.front == "traefik",
+        "connect_seconds": _CONNECT_SECONDS,
+        "answer_seconds": _ANSWER_SECONDS,
     }
 
 
-def _harbor(config: Config) -> Iterator[File]:
+def _harbor(config: Config, _folder: Path) -> Iterator[File]:
     values = _common(config) | {"form_version": _FORM_VERSION}
     for name in (
         "harbor.yml.tmpl",
@@ -124,7 +131,7 @@ def _harbor(config: Config) -> Iterator[File]:
     )
 
 
-def _traefik(config: Config) -> Iterator[File]:
+def _traefik(config: Config, _folder: Path) -> Iterator[File]:
     if config.vm.front != "traefik":
         raise ConfigError(f"vm.front: is {config.vm.front}, so there is no Traefik to render for")
     values = _common(config)
@@ -134,7 +141,7 @@ def _traefik(config: Config) -> Iterator[File]:
     yield File(".env", variables, private=True, kept=True)
 
 
-def _dex(config: Config) -> Iterator[File]:
+def _dex(config: Config, _folder: Path) -> Iterator[File]:
     oidc = config.provisioning.oidc
     if oidc is None:
         raise ConfigError("provisioning.oidc: is missing; it says where dex is")
@@ -151,10 +158,10 @@ def _dex(config: Config) -> Iterator[File]:
     yield File("client-secret", secret, private=True, kept=True)
 
 
-def _containerd(config: Config) -> Iterator[File]:
+def _containerd(config: Config, folder: Path) -> Iterator[File]:
     values = _common(config)
-    authority = _authority(config)
-    trust_folder = _folder(config.harbor.host)
+    authority = _authority(config, folder)
+    trust_folder = _host_folder(config.harbor.host)
     values |= {
         "directory": _NODE_DIRECTORY,
         "folder": trust_folder,
@@ -179,9 +186,9 @@ def _containerd(config: Config) -> Iterator[File]:
         yield File(f"certs.d/{mirror.folder}/hosts.toml", text)
 
 
-def _docker(config: Config) -> Iterator[File]:
+def _docker(config: Config, folder: Path) -> Iterator[File]:
     values = _common(config)
-    authority = _authority(config)
+    authority = _authority(config, folder)
     project = next((r.project for r in config.registries if r.host == _DOCKER_HUB), "PROJECT")
     yield File(
         "README.md",
@@ -205,15 +212,15 @@ def _mirrors(registry: Registry) -> Iterator[_Mirror]:
         yield _Mirror(host, registry.project, f"https://{server}")
 
 
-def _authority(config: Config) -> str | None:
-    path = config.vm.ca_file
-    if path is None:
+def _authority(config: Config, folder: Path) -> str | None:
+    if config.vm.ca_file is None:
         if config.vm.front == "self-signed":
             raise ConfigError(
                 "vm.caFile: is missing; let it name the ca.crt that `harbor-cache render certs`"
                 " makes"
             )
         return None
+    path = folder / config.vm.ca_file
     try:
         return path.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
@@ -221,7 +228,7 @@ def _authority(config: Config) -> str | None:
         raise RenderError(f"vm.caFile: {path}: {reason}") from error
 
 
-def _folder(registry: str) -> str:
+def _host_folder(registry: str) -> str:
     """
     Return the folder in which containerd looks for *registry*: a colon is not used there.
     """
@@ -229,7 +236,7 @@ def _folder(registry: str) -> str:
     return f"{host}_{port}_" if colon else registry
 
 
-_MAKERS: Final[Mapping[str, Callable[[Config], Iterator[File]]]] = {
+_MAKERS: Final[Mapping[str, Callable[[Config, Path], Iterator[File]]]] = {
     "harbor": _harbor,
     "traefik": _traefik,
     "dex": _dex,
