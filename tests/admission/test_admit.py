@@ -15,12 +15,15 @@ import pytest
 from msgspec import ValidationError, convert
 from msgspec.json import decode
 
-from webhook.admission import admit as admission
-from webhook.admission.admit import Policy, admit, decide_pod
+from webhook.admission import respond as responding
+from webhook.admission.admit import admit
+from webhook.admission.respond import respond
 from webhook.admission.review import read_review
 from webhook.config import default_config
 from webhook.errors import InvalidReviewError
 from webhook.image.availability import UNKNOWN, Availability, State
+from webhook.pod import decision as deciding
+from webhook.pod.decision import Policy, decide_pod
 from webhook.pod.model import RECORD_PREFIX, REWRITTEN_LABEL, Pod
 
 
@@ -60,8 +63,12 @@ def review(obj, *, operation="CREATE", sub_resource="", old=None, **request):
 
 
 def ask(obj, policy=POLICY, availability=ALL, mode="enforce", **request):
-    body = json.dumps(review(obj, **request)).encode()
-    return admit(read_review(body), policy, availability, mode)
+    return answer_to(json.dumps(review(obj, **request)).encode(), policy, availability, mode)
+
+
+def answer_to(body, policy=POLICY, availability=ALL, mode="enforce"):
+    read = read_review(body)
+    return respond(read, admit(read, policy, availability, mode))
 
 
 def patched(obj, answer):
@@ -98,7 +105,7 @@ def test_rewrites_images_and_records_originals():
     answer = ask(before)
 
     assert expected == patched(before, answer)
-    assert answer.outcome == "rewritten"
+    assert answer.admission.outcome == "rewritten"
 
 
 def test_second_pass_changes_nothing():
@@ -111,7 +118,7 @@ def test_second_pass_changes_nothing():
     answer = ask(once)
 
     assert "patch" not in json.loads(answer.body)["response"]
-    assert [image.reason for image in answer.images] == ["already-cached"]
+    assert [image.reason for image in answer.admission.images] == ["already-cached"]
 
 
 def test_record_of_rewritten_container_is_overwritten_and_others_stay():
@@ -186,7 +193,7 @@ def test_pods_that_are_left_alone(metadata, reason):
     answer = ask(before)
 
     assert before == patched(before, answer)
-    assert [reason, reason] == [image.reason for image in answer.images]
+    assert [reason, reason] == [image.reason for image in answer.admission.images]
 
 
 @pytest.mark.parametrize(
@@ -210,7 +217,7 @@ def test_images_that_harbor_may_not_serve_are_kept(availability, reason):
     answer = ask(before, availability=availability)
 
     assert before == patched(before, answer)
-    assert [reason] == [image.reason for image in answer.images]
+    assert [reason] == [image.reason for image in answer.admission.images]
 
 
 def test_paused_leaves_everything_alone():
@@ -219,7 +226,7 @@ def test_paused_leaves_everything_alone():
     """
     answer = ask(pod("nginx"), Policy(rules=CONFIG.rules, paused=True))
 
-    assert [image.reason for image in answer.images] == ["paused"]
+    assert [image.reason for image in answer.admission.images] == ["paused"]
 
 
 def test_pull_policy_never_is_kept():
@@ -232,7 +239,7 @@ def test_pull_policy_never_is_kept():
     answer = ask(before)
 
     assert before == patched(before, answer)
-    assert [image.reason for image in answer.images] == ["pull-policy-never"]
+    assert [image.reason for image in answer.admission.images] == ["pull-policy-never"]
 
 
 def test_container_whose_original_cannot_be_recorded_is_kept():
@@ -246,7 +253,7 @@ def test_container_whose_original_cannot_be_recorded_is_kept():
     answer = ask(before)
 
     assert before == patched(before, answer)
-    assert {"not-recoverable"} == {image.reason for image in answer.images}
+    assert {"not-recoverable"} == {image.reason for image in answer.admission.images}
 
 
 def test_nothing_of_a_large_pod_stays_in_memory():
@@ -279,7 +286,7 @@ def test_image_volumes_only_where_the_config_says_so():
     kept = ask(before)
     after = patched(before, ask(before, Policy(rules=CONFIG.rules, volumes=True)))
 
-    assert kept.images[1].reason == "not-recoverable"
+    assert kept.admission.images[1].reason == "not-recoverable"
     assert f"{HARBOR}/proxy.quay.io/a/b" == after["spec"]["volumes"][0]["image"]["reference"]
     assert after["metadata"]["labels"] == {REWRITTEN_LABEL: "true"}
     assert "annotations" not in after["metadata"]
@@ -302,7 +309,7 @@ def test_only_new_ephemeral_containers_are_rewritten():
     answer = ask(new, Policy(rules=CONFIG.rules, ephemeral_containers=True), **request)
 
     assert expected == patched(new, answer)
-    assert [image.reason for image in ask(new, **request).images] == ["not-recoverable"]
+    assert [image.reason for image in ask(new, **request).admission.images] == ["not-recoverable"]
 
 
 @pytest.mark.parametrize("operation", ["UPDATE", "DELETE", "CONNECT", ""])
@@ -315,7 +322,7 @@ def test_other_operations_get_no_patch(operation):
     answer = ask(before, operation=operation)
 
     assert before == patched(before, answer)
-    assert answer.images == ()
+    assert answer.admission.images == ()
 
 
 def test_audit_changes_nothing_and_says_what_would_change():
@@ -328,7 +335,7 @@ def test_audit_changes_nothing_and_says_what_would_change():
 
     response = json.loads(answer.body)["response"]
     assert before == patched(before, answer)
-    assert answer.outcome == "would-rewrite"
+    assert answer.admission.outcome == "would-rewrite"
     assert len(response["warnings"]) == 1
     assert len(response["warnings"][0]) <= 256
     assert response["warnings"][0].isprintable()
@@ -345,7 +352,7 @@ def test_mode_audit_in_the_config_turns_enforce_into_audit():
     answer = ask(before, Policy(rules=CONFIG.rules, mode="audit"), mode="enforce")
 
     assert before == patched(before, answer)
-    assert answer.mode == "audit"
+    assert answer.admission.mode == "audit"
 
 
 def test_pull_secrets_are_appended_once_and_nothing_is_replaced():
@@ -378,10 +385,10 @@ def test_large_pods_are_left_alone():
     escaped = escaped.replace("<", "\\u003c").encode()
     literal = json.dumps(review(pod("nginx", nodeName="\\u003c" * 180_000))).encode()
 
-    assert [image.reason for image in ask(large).images] == ["too-large"]
+    assert [image.reason for image in ask(large).admission.images] == ["too-large"]
     assert len(escaped) > 1_048_576
-    assert admit(read_review(escaped), POLICY, ALL, "enforce").outcome == "rewritten"
-    assert admit(read_review(literal), POLICY, ALL, "enforce").outcome == "kept"
+    assert answer_to(escaped).admission.outcome == "rewritten"
+    assert answer_to(literal).admission.outcome == "kept"
 
 
 def test_annotations_stay_under_their_limit():
@@ -394,7 +401,7 @@ def test_annotations_stay_under_their_limit():
     answer = ask(full)
 
     assert full == patched(full, answer)
-    assert [image.reason for image in answer.images] == ["too-large"]
+    assert [image.reason for image in answer.admission.images] == ["too-large"]
 
 
 @pytest.mark.parametrize(
@@ -431,12 +438,32 @@ def test_internal_errors_allow_the_pod(monkeypatch):
     def explode(*args):
         raise RecursionError
 
-    monkeypatch.setattr(admission, "decide", explode)
+    monkeypatch.setattr(deciding, "decide", explode)
 
     answer = ask(pod("nginx"))
 
     assert json.loads(answer.body)["response"]["allowed"] is True
-    assert [image.reason for image in answer.images] == ["internal-error"]
+    assert [image.reason for image in answer.admission.images] == ["internal-error"]
+
+
+@pytest.mark.parametrize("name", ["_encode", "b64encode"])
+def test_an_answer_that_cannot_be_written_allows_the_pod(monkeypatch, name):
+    """
+    Whatever fails in the encoder, the Pod is allowed as it is, and what is counted says so.
+    """
+
+    def explode(*args):
+        raise ValueError
+
+    monkeypatch.setattr(responding, name, explode)
+
+    answer = ask(pod("nginx"))
+
+    response = json.loads(answer.body)["response"]
+    assert ("6b1c", True) == (response["uid"], response["allowed"])
+    assert "patch" not in response
+    assert ["internal-error"] == [image.reason for image in answer.admission.images]
+    assert "kept" == answer.admission.outcome
 
 
 @pytest.mark.parametrize(
@@ -495,9 +522,9 @@ def test_the_first_mistake_is_enough(obj):
     """
     with pytest.raises(ValidationError):
         decode(json.dumps(obj), type=Pod)
-    answer = admit(read_review(json.dumps(review(obj)).encode()), POLICY, ALL, "enforce")
+    answer = answer_to(json.dumps(review(obj)).encode())
 
-    assert "kept" == answer.outcome
+    assert "kept" == answer.admission.outcome
     assert json.loads(answer.body)["response"]["allowed"] is True
 
 
@@ -516,11 +543,11 @@ def test_many_small_parts_take_little_memory(obj):
     body = json.dumps(review("@")).replace('"@"', obj).encode()
     tracemalloc.start()
     try:
-        answer = admit(read_review(body), POLICY, ALL, "enforce")
+        answer = answer_to(body)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
 
     assert json.loads(answer.body)["response"]["allowed"] is True
-    assert "too many parts" in answer.message
+    assert "too many parts" in answer.admission.message
     assert peak < len(body) * 2

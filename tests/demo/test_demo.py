@@ -24,13 +24,14 @@ webhook.image.rules.Rules.cached = cached
 """
 
 _DENYING = """
-import webhook.admission.admit
-from webhook.admission.review import build_response
+import webhook.admission.respond
 
-def build(review, **options):
-    return build_response(review, **options).replace(b'"allowed":true', b'"allowed":false')
+encode = webhook.admission.respond._encode
 
-webhook.admission.admit.build_response = build
+def refuse(document):
+    return encode(document).replace(b'"allowed":true', b'"allowed":false')
+
+webhook.admission.respond._encode = refuse
 """
 
 

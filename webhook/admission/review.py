@@ -1,24 +1,21 @@
 """
-The AdmissionReview v1 wire format, only the fields that we read and write.
+Read a review: the AdmissionReview v1 wire format, only the fields that concern us.
 
 See ``k8s.io/api/admission/v1``.  Reading is strict about who asks (the ``uid``), since an answer
 without it is no answer, and lenient about what is asked: a review whose object makes no sense is
 still answered, without a patch.
 """
 
-from base64 import b64encode
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from msgspec import DecodeError, Meta, Struct, ValidationError, field
-from msgspec.json import Decoder, Encoder
+from msgspec.json import Decoder
 
 from webhook.errors import InvalidReviewError
 from webhook.pod.model import MAX_POD_BYTES, Pod
-from webhook.pod.patch import Operation
 
 
-__all__ = ["Request", "Review", "build_response", "read_review"]
+__all__ = ["Request", "Review", "read_review"]
 
 _GROUP: Final = "admission.k8s.io/"
 _V1: Final = "admission.k8s.io/v1"
@@ -87,7 +84,6 @@ _MAX_PARTS: Final = 200_000
 
 _decode_review = Decoder(_AdmissionReview).decode
 _decode_identity = Decoder(_IdentifiedReview).decode
-_encode = Encoder().encode
 
 # A string that is no UTF-8, and more nesting than the interpreter's stack, have errors of Python's.
 _UNREADABLE: Final = (DecodeError, UnicodeDecodeError, RecursionError)
@@ -173,29 +169,3 @@ def _object_bytes(body: bytes) -> int:
     plain = body.replace(rb"\\", b"__") if b"\\\\" in body else body
     escapes = sum(plain.count(escape) for escape in (rb"\u003c", rb"\u003e", rb"\u0026"))
     return len(body) - 5 * escapes
-
-
-def build_response(
-    review: Review,
-    *,
-    patch: Sequence[Operation] = (),
-    message: str = "",
-    warnings: Sequence[str] = (),
-    audit_annotations: Mapping[str, str] | None = None,
-) -> bytes:
-    """
-    Return the answer to *review* as JSON: always allowed, with or without a patch.
-    """
-    response: dict[str, Any] = {"uid": review.request.uid, "allowed": True}
-    if patch:
-        response["patchType"] = "JSONPatch"
-        response["patch"] = b64encode(_encode(patch)).decode("ascii")
-    if message:
-        response["status"] = {"message": message}
-    if warnings:
-        response["warnings"] = warnings
-    if audit_annotations:
-        response["auditAnnotations"] = audit_annotations
-    return _encode(
-        {"apiVersion": review.api_version, "kind": "AdmissionReview", "response": response}
-    )

@@ -115,8 +115,8 @@ async def _explain_pod(
     """
     from msgspec import convert
 
-    from webhook.admission.admit import decide_pod
     from webhook.kube.api import connect
+    from webhook.pod.decision import decide_pod
     from webhook.pod.model import Pod
     from webhook.pod.origin import Source, origins, put_originals
     from webhook.survey.explanation import REASONS

@@ -18,13 +18,13 @@ from pydantic import (
     model_validator,
 )
 
-from webhook.admission.admit import Policy
 from webhook.config.base import Duration, Section
 from webhook.config.exclusions import Owner, Placeholder, PodSelector
 from webhook.config.provisioning import Provisioning
 from webhook.config.vm import Vm
 from webhook.image.reference import DOCKER_HUB, is_domain
 from webhook.image.rules import Rule, Rules
+from webhook.pod.decision import Policy
 
 
 __all__ = [

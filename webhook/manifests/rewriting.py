@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from webhook.admission.admit import Policy, decide_pod
 from webhook.image.availability import Availability
 from webhook.manifests.pods import Path, find, parse_path
 from webhook.manifests.tree import Alias, Mapping, Node, Scalar, Sequence, position, read_documents
+from webhook.pod.decision import Policy, decide_pod
 
 
 __all__ = ["Change", "Path", "Rewritten", "parse_path", "rewrite_text"]
@@ -88,9 +88,9 @@ def _wanted(
     """
     wanted: dict[Scalar | Alias, tuple[str, str]] = {}
     for found in find(document, paths):
-        for outcome in decide_pod(found.pod, policy, availability):
-            if outcome.outcome == "rewritten":
-                wanted[found.at(outcome.field)] = (outcome.field.image, outcome.result)
+        for image in decide_pod(found.pod, policy, availability):
+            if image.outcome == "rewritten":
+                wanted[found.at(image.field)] = (image.field.image, image.result)
     return wanted
 
 

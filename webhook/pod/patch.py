@@ -7,66 +7,38 @@ the member was seen, ``add`` of a member otherwise, no ``test``, no ``remove``, 
 created where they are absent.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from webhook.pod.model import RECORD_PREFIX, REWRITTEN_LABEL, ImageField, Metadata, Place, Pod
+from webhook.image.decision import Reason
+from webhook.pod.decision import ImageDecision
+from webhook.pod.model import REWRITTEN_LABEL, Metadata, Place, Pod
+from webhook.pod.record import records
 
 
-__all__ = ["MAX_ANNOTATION_BYTES", "Operation", "annotation_bytes", "build_patch", "records"]
-
-MAX_ANNOTATION_BYTES: Final = 256 * 1024
-"""
-The most that all annotations of an object may take (``TotalAnnotationSizeLimitB`` in
-``k8s.io/apimachinery/pkg/api/validation``).
-"""
+__all__ = ["Operation", "build_patch"]
 
 Operation = dict[str, Any]
 
-Change = tuple[ImageField, str]
-"""
-An image, and what it becomes.
-"""
-
 
 def build_patch(
-    pod: Pod, changes: Sequence[Change], pull_secrets: Sequence[str] = ()
+    pod: Pod, decisions: Iterable[ImageDecision], pull_secrets: Sequence[str] = ()
 ) -> list[Operation]:
     """
-    Return the operations that put *changes* into *pod*, with record, label and pull secrets.
+    Return the operations that put *decisions* into *pod*, with record, label and pull secrets.
 
     Ephemeral containers get neither record nor label: the API server discards changes of metadata
     that come through ``pods/ephemeralcontainers``.
     """
+    changes = [decision for decision in decisions if decision.reason is Reason.RULE]
     if not changes:
         return []
-    patch = [{"op": "replace", "path": field.pointer, "value": new} for field, new in changes]
-    lasting = [c for c in changes if c[0].place is not Place.EPHEMERAL_CONTAINERS]
+    patch = [{"op": "replace", "path": c.field.pointer, "value": c.result} for c in changes]
+    lasting = [c.field for c in changes if c.field.place is not Place.EPHEMERAL_CONTAINERS]
     if lasting:
         patch += _metadata(pod.metadata, records(lasting))
         patch += _pull_secrets(pod, pull_secrets)
     return patch
-
-
-def records(changes: Sequence[Change]) -> dict[str, str]:
-    """
-    Return the annotations that record the original images of containers and init containers.
-
-    An image volume has none: its reference is immutable, so there is nothing to go back to.
-    """
-    return {
-        RECORD_PREFIX + field.name: field.image
-        for field, _ in changes
-        if field.place in (Place.CONTAINERS, Place.INIT_CONTAINERS)
-    }
-
-
-def annotation_bytes(annotations: Mapping[str, str]) -> int:
-    """
-    Return what *annotations* take, in bytes, as the API server counts it.
-    """
-    texts = (*annotations, *annotations.values())
-    return sum([len(text) if text.isascii() else len(text.encode()) for text in texts])
 
 
 def _metadata(metadata: Metadata | None, annotations: dict[str, str]) -> list[Operation]:

@@ -21,12 +21,12 @@ import structlog
 from aiohttp import web
 
 from certs.source import FileSource, Outcome
-from webhook.admission.admit import Policy
 from webhook.config import Config, load_config
 from webhook.errors import ConfigError, HarborCacheError
 from webhook.harbor.monitor import Monitor
 from webhook.image.availability import Availability
 from webhook.image.quarantine import EMPTY, Quarantine
+from webhook.pod.decision import Policy
 from webhook.process.metrics import WebhookMetrics
 from webhook.server.connections import keep_tls_buffers_small
 from webhook.server.routes import Service, business_app, ops_app

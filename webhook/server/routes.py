@@ -20,10 +20,12 @@ import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from webhook.admission.admit import Admission, Mode, Policy, admit
+from webhook.admission.admit import Admission, admit
+from webhook.admission.respond import respond
 from webhook.admission.review import Request, read_review
 from webhook.errors import InvalidReviewError
 from webhook.image.availability import Availability
+from webhook.pod.decision import Mode, Policy
 from webhook.process.logs import clean
 from webhook.process.metrics import WebhookMetrics
 from webhook.server.connections import Connections
@@ -290,12 +292,13 @@ def _answer(service: Service, body: bytes, mode: Mode) -> web.Response:
     review = read_review(body)
     knowledge = service.knowledge
     admission = admit(review, knowledge.policy, knowledge.availability(), mode)
+    answer = respond(review, admission)
     try:
-        _count(service.metrics, review.request, admission, time.perf_counter() - started)
-        _log.info("review", **_describe(review.request, admission))
+        _count(service.metrics, review.request, answer.admission, time.perf_counter() - started)
+        _log.info("review", **_describe(review.request, answer.admission))
     except Exception as error:  # noqa: BLE001 - an answer is not lost because of its log line.
         _log.error("review not counted", error=type(error).__name__)
-    return web.Response(body=admission.body, content_type="application/json")
+    return web.Response(body=answer.body, content_type="application/json")
 
 
 def _count(
@@ -305,7 +308,7 @@ def _count(
     metrics.reviews_of(admission.mode, operation, admission.outcome).inc()
     metrics.review_duration_of(admission.mode).observe(seconds)
     for image in admission.images:
-        metrics.images_of(image.registry, image.outcome, image.reason).inc()
+        metrics.images_of(image.registry, admission.outcome_of(image), image.reason).inc()
 
 
 def _describe(request: Request, admission: Admission) -> dict[str, Any]:
@@ -337,10 +340,10 @@ def _describe_images(admission: Admission) -> Iterator[dict[str, str]]:
         line = {
             "name": clean(image.field.name),
             "image": clean(image.field.image),
-            "outcome": image.outcome,
+            "outcome": admission.outcome_of(image),
             "reason": image.reason.value,
         }
-        if image.outcome != "kept":
+        if image.result != image.field.image:
             line["result"] = image.result
         yield line
 

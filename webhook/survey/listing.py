@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from webhook.admission.admit import Policy
 from webhook.errors import ClusterError
 from webhook.kube.api import Kube
+from webhook.pod.decision import Policy
 from webhook.survey.model import Survey, Unseen
 from webhook.survey.selectors import Installation, find_installation
 from webhook.survey.tally import TEMPLATES, Tally

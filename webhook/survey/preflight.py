@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from webhook.admission.admit import Policy
 from webhook.errors import ClusterError
 from webhook.image.decision import Rewrite, rewrite_by_rules
 from webhook.kube.api import Kube
+from webhook.pod.decision import Policy
 from webhook.pod.model import MODE_LABEL
 from webhook.survey.model import PreflightResult, Survey
 

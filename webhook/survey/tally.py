@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from msgspec import convert
 
-from webhook.admission.admit import ImageOutcome, Policy, decide_pod
 from webhook.errors import InvalidReferenceError
 from webhook.image.availability import Availability
 from webhook.image.reference import Reference
+from webhook.pod.decision import ImageDecision, Policy, decide_pod
 from webhook.pod.model import MODE_LABEL, ImageField, Pod, PodSpec
 from webhook.pod.origin import FINISHED, Origin, Source, origins, put_originals, source_of
 from webhook.survey.model import (
@@ -206,7 +206,7 @@ class Tally:
         namespace.pods.add(_count(source))
         namespace.with_pull_secrets += bool(spec.image_pull_secrets) and rewritten
 
-    def _add_image(self, workload: WorkloadReport, outcome: ImageOutcome) -> ClusterImage:
+    def _add_image(self, workload: WorkloadReport, outcome: ImageDecision) -> ClusterImage:
         would = outcome.outcome == "rewritten"
         image = outcome.field.image
         for row in workload.images:
