@@ -1,14 +1,15 @@
 """
-Text that comes from a cluster, made fit for a terminal.
+Text and timestamps as people read them.
 
 The API server accepts any image string: newlines, ANSI escapes, bidirectional overrides, and a
-megabyte of them.
+megabyte of them; what answers in Harbor's place may say anything, too.
 """
 
-from typing import Final
+from datetime import UTC, datetime
+from typing import Any, Final
 
 
-__all__ = ["printable"]
+__all__ = ["printable", "read_timestamp", "timestamp"]
 
 _LIMIT: Final = 300
 
@@ -30,3 +31,30 @@ def printable(text: str, limit: int = _LIMIT) -> str:
 
 def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
+
+
+def timestamp(moment: datetime, timespec: str = "seconds") -> str:
+    """
+    Return *moment*, which knows its time zone, in UTC as RFC 3339 writes it and Kubernetes does.
+
+    *timespec* is that of `datetime.isoformat`: how fine it is.
+    """
+    return moment.astimezone(UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
+
+
+def read_timestamp(text: Any) -> datetime:
+    """
+    Return the moment that *text* names, in UTC; one without a time zone is taken as UTC.
+
+    Raises:
+        ValueError: if it is no timestamp, or one that UTC can't express.
+    """
+    if not isinstance(text, str):
+        raise ValueError("a timestamp is text")  # noqa: TRY004 - the same to whoever reads a file.
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("a timestamp outside of the years 1 to 9999") from error

@@ -15,7 +15,7 @@ from webhook.config import parse_config
 from webhook.demo.standin import Fault, HarborStandIn, Robot, UpstreamState
 from webhook.harbor.monitor import Monitor
 from webhook.image.availability import State
-from webhook.process.metrics import HarborMetrics
+from webhook.process.metrics import FileMetrics, HarborMetrics
 
 
 QUAY = "proxy.quay.io"
@@ -106,7 +106,7 @@ async def test_every_fault_ends_in_unavailable(harbor, fault, cause):
     assert State.AVAILABLE is after_one
     assert State.UNAVAILABLE is view.harbor
     assert {State.UNAVAILABLE} == set(view.projects.values())
-    assert cause == status["harbor"]["cause"]
+    assert cause == status.harbor.cause
 
 
 async def test_every_fault_is_recovered_from(harbor):
@@ -132,7 +132,7 @@ async def test_a_name_that_does_not_resolve():
     await rounds(monitor, 2)
 
     assert State.UNAVAILABLE is monitor.view().harbor
-    assert monitor.status()["harbor"]["cause"] in {"dns", "timeout"}
+    assert monitor.status().harbor.cause in {"dns", "timeout"}
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ async def test_a_certificate_that_does_not_verify(tls, tmp_path):
     async with HarborStandIn(tls=context) as harbor:
         monitor = Monitor(config(harbor.url, caFile=str(bundle)))
         await rounds(monitor, 2)
-        state, cause = monitor.view().harbor, monitor.status()["harbor"]["cause"]
+        state, cause = monitor.view().harbor, monitor.status().harbor.cause
         ca.cert_pem.write_to_path(bundle)
         await rounds(monitor, 2)
 
@@ -169,7 +169,29 @@ async def test_a_ca_bundle_that_is_absent_is_a_failed_probe(tmp_path):
     await rounds(monitor, 2)
 
     assert State.UNAVAILABLE is monitor.view().harbor
-    assert "none.pem" in monitor.status()["harbor"]["why"]
+    assert "none.pem" in monitor.status().harbor.why
+
+
+async def test_a_bad_ca_bundle_leaves_the_last_good_one(tls, tmp_path):
+    """
+    A bundle that was overwritten with junk is shown as refused, and Harbor is still available.
+    """
+    ca, context = tls
+    bundle = tmp_path / "ca.pem"
+    ca.cert_pem.write_to_path(bundle)
+    metrics = FileMetrics(registry := CollectorRegistry())
+    refused = []
+    async with HarborStandIn(tls=context) as harbor:
+        monitor = Monitor(config(harbor.url, caFile=str(bundle)), files=metrics)
+        for text in (None, "junk", ca.cert_pem.bytes().decode()):
+            if text is not None:
+                bundle.write_text(text)
+            await rounds(monitor, 2)
+            refused.append(registry.get_sample_value("harbor_cache_file_refused", {"file": "ca"}))
+            assert State.AVAILABLE is monitor.view().harbor
+        monitor.reconfigure(config("https://127.0.0.1:9"))
+
+    assert [0.0, 1.0, 0.0] == refused
 
 
 async def test_plain_http_behind_https():
@@ -180,7 +202,7 @@ async def test_plain_http_behind_https():
         monitor = Monitor(config(harbor.url.replace("http:", "https:")))
         await rounds(monitor, 2)
 
-    assert "tls" == monitor.status()["harbor"]["cause"]
+    assert "tls" == monitor.status().harbor.cause
 
 
 @pytest.mark.parametrize("component", ["core", "database", "registry"])
@@ -205,7 +227,7 @@ async def test_components_that_only_degrade(harbor, component):
     await rounds(monitor, 2)
 
     assert State.AVAILABLE is monitor.view().harbor
-    assert [component] == monitor.status()["harbor"]["degraded"]
+    assert (component,) == monitor.status().degraded
 
 
 async def test_without_redis_harbor_is_slow_but_serves(harbor):
@@ -217,7 +239,7 @@ async def test_without_redis_harbor_is_slow_but_serves(harbor):
     await monitor.round()
 
     assert State.AVAILABLE is monitor.view().harbor
-    assert ["jobservice", "redis"] == monitor.status()["harbor"]["degraded"]
+    assert ("jobservice", "redis") == monitor.status().degraded
 
 
 async def test_a_project_that_is_absent_is_out_alone(harbor):
@@ -243,7 +265,7 @@ async def test_a_project_that_is_no_proxy(harbor):
     await rounds(monitor, 2)
 
     assert State.UNAVAILABLE is monitor.view().project(QUAY)
-    assert "not-a-proxy-project" == monitor.status()["projects"][QUAY]["cause"]
+    assert "not-a-proxy-project" == monitor.status().projects[QUAY].cause
 
 
 async def test_an_upstream_that_harbor_calls_unhealthy_is_cache_only(harbor):
@@ -315,7 +337,7 @@ async def test_credentials_go_to_harbor_alone_and_show_nowhere(
     await monitor.round()
     await harbor.set_fault(Fault.SERVER_ERROR)
     await rounds(monitor, 2)
-    shown = json.dumps(monitor.status()) + generate_latest(registry).decode()
+    shown = json.dumps(monitor.status().as_json()) + generate_latest(registry).decode()
     shown += "".join(capsys.readouterr())
 
     assert "unavailable" in shown
@@ -388,12 +410,12 @@ async def test_knowledge_that_is_too_old_is_unknown(harbor):
     await monitor.round()
     clock.now += 20.1
     stale, since = monitor.view(), monitor.since(QUAY)
-    status = monitor.status()["harbor"]
+    status = monitor.status().harbor
     await monitor.round()
 
     assert (State.UNKNOWN, State.UNKNOWN) == (stale.harbor, stale.project(QUAY))
     assert State.UNKNOWN is since[0]
-    assert ("unknown", "stale") == (status["state"], status["cause"])
+    assert ("unknown", "stale") == (status.state, status.cause)
     assert State.AVAILABLE is monitor.view().harbor
 
 
@@ -429,7 +451,7 @@ async def test_it_runs_until_it_is_cancelled(harbor):
     task = asyncio.create_task(monitor.run())
     async with asyncio.timeout(10):
         await monitor.first_round.wait()
-        first = monitor.status()["harbor"]["cause"]
+        first = monitor.status().harbor.cause
         while monitor.view().harbor is not State.AVAILABLE:
             await asyncio.sleep(0.01)
     task.cancel()

@@ -93,26 +93,3 @@ def test_it_is_laid_over_what_probes_say():
     assert State.AVAILABLE is result.project("proxy.docker.io")
     assert frozenset({"docker.io/library/nginx:1"}) == result.quarantined
     assert seen == BOTH.onto(seen, LATER)
-
-
-def test_a_project_that_is_counted_out_is_shown_as_such():
-    """
-    What people read says unavailable, and why, where the controller has counted a project out.
-    """
-    until = datetime(2026, 11, 25, 10, tzinfo=UTC)
-    quarantine = Quarantine(projects={"a": Entry(until, "5 images failed"), "gone": Entry(until)})
-    well = {"state": "available", "since": "x", "cause": "", "why": ""}
-    shown = quarantine.shown_in({"url": "u", "projects": {"a": dict(well), "b": dict(well)}})
-
-    assert shown == {
-        "url": "u",
-        "projects": {
-            "a": {
-                "state": "unavailable",
-                "since": "x",
-                "cause": "nodes",
-                "why": "counted out by the controller until 2026-11-25T10:00:00Z: 5 images failed",
-            },
-            "b": well,
-        },
-    }

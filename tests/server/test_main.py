@@ -21,10 +21,12 @@ import aiohttp
 import pytest
 
 from certs.issue import issue_into
+from certs.source import FileSource
 from webhook.config import load_config
 from webhook.demo.cluster import free_port
 from webhook.demo.standin import Fault, HarborStandIn
-from webhook.server.main import Options, Server
+from webhook.process.metrics import WebhookMetrics
+from webhook.server.inputs import Inputs
 
 
 pytestmark = pytest.mark.slow
@@ -318,7 +320,13 @@ async def test_quarantine_outlives_a_clock_that_jumps(directory, monkeypatch):
         json.dumps({"version": 1, "images": {"docker.io/library/nginx:1": entry}})
     )
     config, certificate, key = (directory / name for name in ("config.yaml", "tls.crt", "tls.key"))
-    server = Server(Options(config, certificate, key, quarantine=quarantine), load_config(config))
+    inputs = Inputs(
+        load_config(config),
+        WebhookMetrics(),
+        config_file=config,
+        certificate=FileSource(certificate, key),
+        quarantine_file=quarantine,
+    )
     counts = []
     for days in (0, 2, 0):
 
@@ -329,9 +337,9 @@ async def test_quarantine_outlives_a_clock_that_jumps(directory, monkeypatch):
             def now(cls, tz=None):
                 return datetime.now(tz) + cls.ahead
 
-        monkeypatch.setattr("webhook.server.main.datetime", Clock)
-        await server._look_at_quarantine()
-        counts.append((server.status()["quarantined"], len(server.availability().quarantined)))
+        monkeypatch.setattr("webhook.server.inputs.datetime", Clock)
+        await inputs.look()
+        counts.append((inputs.status()["quarantined"], len(inputs.availability().quarantined)))
 
     assert counts == [(1, 1), (0, 0), (1, 1)]
 

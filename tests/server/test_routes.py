@@ -18,9 +18,12 @@ from aiohttp.test_utils import TestServer
 from webhook.config import default_config
 from webhook.image.availability import Availability
 from webhook.process.metrics import WebhookMetrics
+from webhook.process.ops_routes import ops_app
+from webhook.server import limits
 from webhook.server import routes as app_module
 from webhook.server.connections import Connections
-from webhook.server.routes import MAX_BODY_BYTES, Service, business_app, ops_app
+from webhook.server.limits import MAX_BODY_BYTES
+from webhook.server.routes import Service, business_app
 
 
 CONFIG = default_config()
@@ -63,9 +66,6 @@ class Known:
     def availability(self):
         return ALL
 
-    def status(self):
-        return {"harbor": "available"}
-
     def unready(self):
         return self.reason
 
@@ -82,7 +82,8 @@ async def client(service, aiohttp_client):
 
 @pytest.fixture
 async def ops(service, aiohttp_client):
-    return await aiohttp_client(ops_app(service))
+    registry = service.metrics.registry
+    return await aiohttp_client(ops_app(registry, unready=service.knowledge.unready, status=dict))
 
 
 async def test_enforce_patches_and_audit_does_not(client):
@@ -144,7 +145,7 @@ async def test_a_slow_body_is_given_up(client, monkeypatch):
     """
     Whoever sends half a body does not hold its memory for ever.
     """
-    monkeypatch.setattr(app_module, "READ_SECONDS", 0.2)
+    monkeypatch.setattr(limits, "READ_SECONDS", 0.2)
 
     async def half():
         yield b"{"
@@ -180,7 +181,7 @@ async def test_a_small_body_that_stalls_is_given_up(client, monkeypatch):
     """
     Half a small body is waited for no longer than the API server would.
     """
-    monkeypatch.setattr(app_module, "SMALL_READ_SECONDS", 0.2)
+    monkeypatch.setattr(limits, "SMALL_READ_SECONDS", 0.2)
     reader, writer = await asyncio.open_connection(client.host, client.port)
     writer.write(b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
     writer.write(b"Content-Length: 9\r\n\r\n{")
@@ -302,19 +303,6 @@ async def test_draining_answers_and_says_goodbye(client, service):
     assert "close" == answer.headers["Connection"]
 
 
-async def test_readiness(ops, service):
-    """
-    Not ready, with the reason, while there is one; alive all the time.
-    """
-    assert 200 == (await ops.get("/readyz")).status
-    service.knowledge.reason = "no certificate"
-    unready = await ops.get("/readyz")
-
-    assert 503 == unready.status
-    assert "no certificate\n" == await unready.text()
-    assert 200 == (await ops.get("/livez")).status
-
-
 async def test_metrics_count_reviews_and_images(client, ops):
     """
     Every review and every image is counted under its mode, outcome and reason.
@@ -351,7 +339,7 @@ async def test_large_bodies_do_not_hold_up_small_ones(client, service):
     """
     Large bodies wait for their share of memory; a small one passes them by.
     """
-    large = service.large
+    large = service.bodies.large
     async with AsyncExitStack() as stack:
         for _ in range(4):
             await stack.enter_async_context(large.hold(MAX_BODY_BYTES))

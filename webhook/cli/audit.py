@@ -84,6 +84,7 @@ def audit(
     """
     from webhook.config import default_config, load_config
     from webhook.errors import HarborCacheError
+    from webhook.process.whole_file import write_whole
     from webhook.text import printable
 
     config = load_config(config_file) if config_file else default_config()
@@ -96,7 +97,7 @@ def audit(
         click.echo(text, nl=False)
     else:
         try:
-            file.write_text(text, encoding="utf-8")
+            write_whole(file, text)
         except OSError as error:
             raise HarborCacheError(f"{file}: {error.strerror}") from error
     for unseen in survey.unseen:

@@ -196,11 +196,11 @@ def _credentials(username: str, password_file: Path | None) -> "Credentials":
 
 def _client(config: "Config", credentials: "Credentials") -> "HarborClient":
     from webhook.harbor.client import HarborClient
-    from webhook.harbor.tls import Trust
+    from webhook.harbor.tls import trust
 
     return HarborClient(
         config.harbor.base_url,
-        tls=Trust(config.harbor.ca_file).context(),
+        tls=trust(config.harbor.ca_file),
         credentials=credentials,
         timeout=_TIMEOUT,
     )
@@ -246,7 +246,7 @@ async def _apply(
 
 async def _verify(config: "Config", credentials: "Credentials | None") -> "list[Proof]":
     from webhook.harbor.client import read_credentials
-    from webhook.harbor.tls import Trust
+    from webhook.harbor.tls import trust
     from webhook.provisioning.api import Api
     from webhook.provisioning.robot import read_robot_files
     from webhook.provisioning.verify import verify as run
@@ -257,7 +257,7 @@ async def _verify(config: "Config", credentials: "Credentials | None") -> "list[
         robot = read_credentials(config.harbor.username_file, config.harbor.password_file)
     elif settings is not None:
         robot = read_robot_files(settings)
-    tls = Trust(config.harbor.ca_file).context()
+    tls = trust(config.harbor.ca_file)
     if credentials is None:
         return await run(config, tls, robot)
     async with _client(config, credentials) as client:

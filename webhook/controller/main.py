@@ -10,7 +10,6 @@ import secrets
 import signal
 import socket
 
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,12 +24,12 @@ from webhook.controller.census import count_forever
 from webhook.controller.certificates import CertificateKeeper, Names
 from webhook.controller.loop import Recovery
 from webhook.controller.store import QuarantineStore
-from webhook.errors import ConfigError
 from webhook.harbor.monitor import Monitor
 from webhook.kube.api import Kube, connect
 from webhook.kube.events import Events
 from webhook.kube.lease import Leadership, Times
 from webhook.process.metrics import ControllerMetrics
+from webhook.process.mounted_file import MountedFile
 from webhook.process.ops_routes import ops_app
 
 
@@ -102,7 +101,7 @@ class Controller:
         self._config = config
         self._kube = kube
         self._metrics = ControllerMetrics()
-        self._monitor = Monitor(config, self._metrics.harbor)
+        self._monitor = Monitor(config, self._metrics.harbor, files=self._metrics.files)
         self._events = Events(kube, identity)
         self._recovery: Recovery | None = None
         self._store = QuarantineStore(
@@ -180,25 +179,20 @@ class Controller:
 
     async def _reload_forever(self) -> None:
         """
-        Read the config file again when it has changed; keep the last good one.
+        Go by the config file as it is now; what can't be used leaves the last good one.
         """
-        path = self._options.config
-        seen = await asyncio.to_thread(_fingerprint, path)
+        file = MountedFile(
+            "config",
+            self._options.config,
+            load_config,
+            value=self._config,
+            metrics=self._metrics.files,
+        )
         while True:
             await asyncio.sleep(_RELOAD_EVERY)
-            now = await asyncio.to_thread(_fingerprint, path)
-            if now == seen:
+            if not await file.look() or file.value is None:
                 continue
-            seen = now
-            try:
-                config = await asyncio.to_thread(load_config, path)
-            except ConfigError as error:
-                self._metrics.config_reload.labels("refused").inc()
-                _log.error("config refused", error=str(error))
-                continue
-            self._metrics.config_reload.labels("loaded").inc()
-            _log.info("config read again")
-            self._config = config
+            self._config = config = file.value
             self._monitor.reconfigure(config)
             self._store.reconfigure(config)
             if self._recovery is not None:
@@ -212,16 +206,10 @@ class Controller:
     def _status(self) -> dict[str, Any]:
         recovery = self._recovery
         return {
-            **self._monitor.status(),
+            **self._monitor.status().with_suspended(self._store.quarantine).as_json(),
             "leading": self._leadership.leading,
             "leader": self._leadership.holder,
             "recovery": recovery.status() if recovery else None,
             "quarantine": self._store.status(),
             "certificates": self._keeper.problem or "ok" if self._options.self_managed else None,
         }
-
-
-def _fingerprint(path: Path) -> bytes | None:
-    with suppress(OSError):
-        return path.read_bytes()
-    return None

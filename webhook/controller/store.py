@@ -17,6 +17,7 @@ from webhook.kube.api import Kube
 from webhook.process.metrics import ControllerMetrics
 from webhook.recovery.evidence import Verdict
 from webhook.recovery.ledger import Ledger, after_verdict, reconcile
+from webhook.text import timestamp
 
 
 __all__ = ["QuarantineStore"]
@@ -69,6 +70,13 @@ class QuarantineStore:
         Go by another config from now on.
         """
         self._config = config.recovery
+
+    @property
+    def quarantine(self) -> Quarantine:
+        """
+        Return what is quarantined and suspended now.
+        """
+        return self._known.at(datetime.now(UTC))
 
     def status(self) -> dict[str, int]:
         """
@@ -155,4 +163,4 @@ class QuarantineStore:
 
 def _until(quarantine: Quarantine, name: str) -> str:
     entry = quarantine.images.get(name) or quarantine.projects[name]
-    return entry.until.isoformat(timespec="seconds")
+    return timestamp(entry.until)

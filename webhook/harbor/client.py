@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from webhook.errors import HarborError
+from webhook.text import printable
 
 
 __all__ = ["Answer", "Cause", "Credentials", "HarborClient", "fail", "read_credentials"]
@@ -85,10 +86,7 @@ def fail(cause: Cause, message: str) -> HarborError:
     """
     Return an error; what others said may be in *message*, so it is cut and made printable.
     """
-    printable = "".join(c if c.isprintable() else " " for c in message)
-    if len(printable) > _SHOWN:
-        printable = printable[: _SHOWN - 1] + "…"
-    return HarborError(printable, cause)
+    return HarborError(printable(message, _SHOWN), cause)
 
 
 def read_credentials(username_file: Path, password_file: Path) -> Credentials:

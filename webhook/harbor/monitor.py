@@ -21,9 +21,10 @@ from webhook.errors import HarborError
 from webhook.harbor.checks import check_canary, check_harbor, read_summary
 from webhook.harbor.client import Cause, Credentials, HarborClient, read_credentials
 from webhook.harbor.hysteresis import Finding, Thresholds, Track
+from webhook.harbor.status import Condition, HarborStatus
 from webhook.harbor.tls import Trust
 from webhook.image.availability import UNKNOWN, Availability, State
-from webhook.process.metrics import HarborMetrics
+from webhook.process.metrics import FileMetrics, HarborMetrics
 
 
 __all__ = ["Monitor"]
@@ -61,16 +62,20 @@ class Monitor:
         config: Config,
         metrics: HarborMetrics | None = None,
         *,
+        files: FileMetrics | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """
         Prepare a monitor; *clock* counts seconds and never goes back.
+
+        *files* is where it is counted whether Harbor's CA bundle can be used.
         """
         self.first_round = asyncio.Event()
         self._clock = clock
         self._config = config
         self._metrics = metrics
-        self._trust = Trust(config.harbor.ca_file)
+        self._files = files
+        self._trust = Trust(config.harbor.ca_file, files)
         self._tracks: dict[str, Track] = {}
         self._changed: dict[str, datetime] = {}
         self._degraded: tuple[str, ...] = ()
@@ -87,7 +92,7 @@ class Monitor:
         """
         before, self._config = self._config, config
         if config.harbor != before.harbor:
-            self._trust = Trust(config.harbor.ca_file)
+            self._trust = Trust(config.harbor.ca_file, self._files)
             self._forget_all()
         else:
             known = {registry.project: registry for registry in before.registries}
@@ -142,22 +147,20 @@ class Monitor:
             return State.UNKNOWN, now - harbor.since
         return track.state, now - max(track.since, harbor.since)
 
-    def status(self) -> dict[str, object]:
+    def status(self) -> HarborStatus:
         """
-        Return all that is known, since when, and why, as JSON for people.
+        Return all that is known, since when, and why.
         """
-        age = self._age()
-        return {
-            "url": self._config.harbor.base_url,
-            "fresh": self._fresh(),
-            "ageSeconds": None if age is None else round(age, 3),
-            "maxAgeSeconds": self._config.probe.max_age,
-            "harbor": {**self._status_of(_HARBOR), "degraded": list(self._degraded)},
-            "projects": {
-                registry.project: self._status_of(registry.project)
-                for registry in self._config.registries
-            },
-        }
+        return HarborStatus(
+            url=self._config.harbor.base_url,
+            age=self._age(),
+            max_age=self._config.probe.max_age,
+            harbor=self._condition(_HARBOR),
+            degraded=self._degraded,
+            projects=MappingProxyType(
+                {each.project: self._condition(each.project) for each in self._config.registries}
+            ),
+        )
 
     async def round(self) -> None:
         """
@@ -167,7 +170,7 @@ class Monitor:
         config = self._config
         try:
             credentials = _credentials(config)
-            tls = self._trust.context()
+            tls = await self._trust.context()
         except HarborError as error:
             failed = _failed(error)
             findings = dict.fromkeys(self._tracks, failed)
@@ -280,19 +283,15 @@ class Monitor:
         age = self._age()
         return age is not None and age <= self._config.probe.max_age
 
-    def _status_of(self, name: str) -> dict[str, object]:
+    def _condition(self, name: str) -> Condition:
         track = self._tracks[name]
-        state = track.state if self._fresh() else State.UNKNOWN
-        shown: dict[str, object] = {
-            "state": state.value,
-            "since": self._changed[name].isoformat(timespec="seconds"),
-            "seconds": round(self._clock() - track.since, 1),
-            "cause": track.last.cause,
-            "why": track.last.why,
-        }
-        if self._looked is not None and not self._fresh():
-            shown |= {"cause": "stale", "why": "the last probe is older than maxAge"}
-        return shown
+        state, cause, why = track.state, track.last.cause, track.last.why
+        if not self._fresh():
+            state = State.UNKNOWN
+            if self._looked is not None:
+                cause, why = "stale", "the last probe is older than maxAge"
+        seconds = self._clock() - track.since
+        return Condition(state, self._changed[name], seconds, cause, why)
 
     def _show(self, metrics: HarborMetrics) -> None:
         metrics.snapshot_age.set_function(lambda: _or_nan(self._age()))

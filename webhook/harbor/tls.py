@@ -7,44 +7,54 @@ import ssl
 from pathlib import Path
 
 from webhook.harbor.client import Cause, fail
+from webhook.process.metrics import FileMetrics
+from webhook.process.mounted_file import MountedFile
 
 
-__all__ = ["Trust"]
+__all__ = ["Trust", "trust"]
 
 
 class Trust:
     """
-    A TLS context from a CA bundle, made again when the file changes.
+    A TLS context: of a CA bundle, made again when the file changes, or of the system's authorities.
 
     Loading a bundle takes some ten milliseconds, too long to do it at every probe.
     """
 
-    def __init__(self, ca_file: Path | None) -> None:
-        self._ca_file = ca_file
-        self._seen: tuple[int, int, int] | None = None
-        self._context: ssl.SSLContext | None = None
+    def __init__(self, ca_file: Path | None, metrics: FileMetrics | None = None) -> None:
+        self._file: MountedFile[ssl.SSLContext] | None = None
+        self._system: ssl.SSLContext | None = None
+        if ca_file is not None:
+            self._file = MountedFile("ca", ca_file, trust, metrics=metrics)
+        elif metrics is not None:
+            metrics.refused.labels("ca").set(0)
 
-    def context(self) -> ssl.SSLContext:
+    async def context(self) -> ssl.SSLContext:
         """
-        Return the context to connect with.
+        Return the context to connect with; a bundle that can't be used leaves the last good one.
 
         Raises:
-            HarborError: where the bundle can't be read.
+            HarborError: where there is none yet.
         """
-        try:
-            seen = _stamp(self._ca_file)
-            if self._context is None or seen != self._seen:
-                self._context = ssl.create_default_context(cafile=self._ca_file)
-                self._seen = seen
-        except ssl.SSLError as error:
-            raise fail(Cause.CREDENTIALS, f"{self._ca_file}: holds no certificates") from error
-        except OSError as error:
-            raise fail(Cause.CREDENTIALS, f"{self._ca_file}: {error.strerror}") from error
-        return self._context
+        if self._file is None:
+            self._system = self._system or trust(None)
+            return self._system
+        await self._file.look()
+        if self._file.value is None:
+            raise fail(Cause.CREDENTIALS, self._file.refused)
+        return self._file.value
 
 
-def _stamp(path: Path | None) -> tuple[int, int, int] | None:
-    if path is None:
-        return None
-    status = path.stat()
-    return status.st_mtime_ns, status.st_size, status.st_ino
+def trust(ca_file: Path | None) -> ssl.SSLContext:
+    """
+    Return a TLS context that trusts the authorities in *ca_file*, or those of the system.
+
+    Raises:
+        HarborError: where the file can't be used.
+    """
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except ssl.SSLError as error:
+        raise fail(Cause.CREDENTIALS, f"{ca_file}: holds no certificates") from error
+    except OSError as error:
+        raise fail(Cause.CREDENTIALS, f"{ca_file}: {error.strerror}") from error

@@ -9,19 +9,20 @@ The controller writes them as JSON into a ConfigMap; the webhook reads the mount
      "projects": {"proxy.docker.io": {"until": "…", "reason": "…"}}}
 
 Images stand there under their registry's main name (`webhook.image.rules.Rules.original`).  A project
-is counted out when many of its images fail on several nodes.
+is suspended when many of its images fail on several nodes.
 """
 
 import json
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final, Self
 
 from webhook.errors import QuarantineError
 from webhook.image.availability import Availability, State
+from webhook.text import read_timestamp, timestamp
 
 
 __all__ = ["EMPTY", "Entry", "Quarantine"]
@@ -52,19 +53,16 @@ class Entry:
         if not isinstance(data, dict):
             return None
         try:
-            until = datetime.fromisoformat(data["until"])
-        except (KeyError, TypeError, ValueError):
+            until = read_timestamp(data.get("until"))
+        except ValueError:
             return None
-        if until.tzinfo is None:
-            until = until.replace(tzinfo=UTC)
         return cls(until, str(data.get("reason", "")), str(data.get("namespace", "")))
 
     def as_json(self) -> dict[str, str]:
         """
         Return what stands in the file.
         """
-        until = self.until.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        data = {"until": until, "reason": self.reason}
+        data = {"until": timestamp(self.until), "reason": self.reason}
         return {**data, "namespace": self.namespace} if self.namespace else data
 
 
@@ -126,22 +124,9 @@ class Quarantine:
         living = self.at(now)
         projects = availability.projects
         if living.projects:
-            counted_out = dict.fromkeys(living.projects, State.UNAVAILABLE)
-            projects = MappingProxyType({**projects, **counted_out})
+            suspended = dict.fromkeys(living.projects, State.UNAVAILABLE)
+            projects = MappingProxyType({**projects, **suspended})
         return replace(availability, projects=projects, quarantined=frozenset(living.images))
-
-    def shown_in(self, status: dict[str, Any]) -> dict[str, Any]:
-        """
-        Return *status* (see `webhook.harbor.monitor.Monitor.status`) with the projects counted out.
-        """
-        projects = dict(status["projects"])
-        for name, entry in self.projects.items():
-            if name in projects:
-                until = entry.as_json()["until"]
-                why = f"counted out by the controller until {until}: {entry.reason}"
-                known = {"state": State.UNAVAILABLE.value, "cause": "nodes", "why": why}
-                projects[name] = {**projects[name], **known}
-        return {**status, "projects": projects}
 
 
 EMPTY: Final = Quarantine()

@@ -16,6 +16,7 @@ import structlog
 
 from webhook.errors import ClusterError
 from webhook.kube.api import Kube
+from webhook.text import timestamp
 
 
 __all__ = ["Events", "Subject"]
@@ -55,7 +56,7 @@ class Events:
         """
         # Events about objects without a namespace live in the default one, as kubectl expects.
         namespace = subject.namespace or "default"
-        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        now = timestamp(datetime.now(UTC))
         body = {
             "apiVersion": "v1",
             "kind": "Event",

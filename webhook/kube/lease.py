@@ -19,6 +19,7 @@ import structlog
 
 from webhook.errors import ClusterError
 from webhook.kube.api import Kube
+from webhook.text import timestamp
 
 
 __all__ = ["Leadership", "Times"]
@@ -158,7 +159,7 @@ class Leadership:
 
     def _body(self, lease: dict[str, Any]) -> dict[str, Any]:
         spec = lease.get("spec") or {}
-        now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        now = timestamp(datetime.now(UTC), "microseconds")
         held = spec.get("holderIdentity") == self._identity
         return {
             "apiVersion": "coordination.k8s.io/v1",

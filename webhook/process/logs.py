@@ -24,6 +24,8 @@ import structlog
 from aiohttp.http_exceptions import HttpProcessingError
 from pydantic_core import to_json
 
+from webhook.text import printable, timestamp
+
 
 __all__ = ["LineWriter", "clean", "setup_logging"]
 
@@ -129,7 +131,7 @@ def _line(event: dict[str, Any]) -> bytes:
     """
     try:
         moment = datetime.fromtimestamp(event["timestamp"], UTC)
-        event["timestamp"] = moment.isoformat().replace("+00:00", "Z")
+        event["timestamp"] = timestamp(moment, "microseconds")
         line = to_json(event, ensure_ascii=True, fallback=str) + b"\n"
     except ValueError as error:  # Half a surrogate pair, say; the other lines are not lost by it.
         return to_json({"event": "unwritable log line", "error": type(error).__name__}) + b"\n"
@@ -159,10 +161,8 @@ def setup_logging() -> LineWriter:
 
 def clean(text: str) -> str:
     """
-    Cut a string that comes from a Pod to what a log line can bear.
+    Cut a string that comes from a Pod to what a log line can bear, and escape what does not print.
 
-    Control characters and everything that is not ASCII are escaped by the JSON renderer; the
-    latter takes four times the memory, and more of a line, so it is cut shorter.
+    What is not ASCII takes four times the memory, and more of a line, so it is cut shorter.
     """
-    length = _MAX_TEXT if text.isascii() else _MAX_FOREIGN_TEXT
-    return text if len(text) <= length else text[: length - 3] + "..."
+    return printable(text, _MAX_TEXT if text.isascii() else _MAX_FOREIGN_TEXT)

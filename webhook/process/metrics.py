@@ -11,7 +11,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 
-__all__ = ["ControllerMetrics", "HarborMetrics", "WebhookMetrics"]
+__all__ = ["ControllerMetrics", "FileMetrics", "HarborMetrics", "WebhookMetrics"]
 
 _PREFIX: Final = "harbor_cache"
 
@@ -79,6 +79,27 @@ class HarborMetrics:
         )
 
 
+class FileMetrics:
+    """
+    What became of the mounted files: config, quarantine, certificate, and Harbor's CA bundle.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.reloads = Counter(
+            f"{_PREFIX}_config_reload_total",
+            "Mounted files (config, quarantine, certificate, ca) that changed and were read again.",
+            ["result"],
+            registry=registry,
+        )
+        self.refused = Gauge(
+            f"{_PREFIX}_file_refused",
+            "Whether a mounted file, as it is now, can't be used (1), so that the last good one stays.",
+            ["file"],
+            registry=registry,
+        )
+        _begin_at_zero(self.reloads, _RELOADS)
+
+
 class ProcessMetrics:
     """
     What both processes count: what they know of Harbor, and the files and the certificate they go by.
@@ -87,12 +108,7 @@ class ProcessMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.harbor = HarborMetrics(self.registry)
-        self.config_reload = Counter(
-            f"{_PREFIX}_config_reload_total",
-            "Mounted files (config, quarantine, certificate) that changed and were read again.",
-            ["result"],
-            registry=self.registry,
-        )
+        self.files = FileMetrics(self.registry)
         self.certificate_not_after = Gauge(
             f"{_PREFIX}_certificate_not_after_seconds",
             "When the serving certificate ends, in seconds since 1970.",
@@ -103,7 +119,6 @@ class ProcessMetrics:
             "Images that are left alone since Harbor could not serve them.",
             registry=self.registry,
         )
-        _begin_at_zero(self.config_reload, _RELOADS)
 
 
 class WebhookMetrics(ProcessMetrics):

@@ -1,8 +1,9 @@
 """
-The ops port of the controller: health, metrics, and what is going on.
+The ops port of either process: health, metrics, and what is going on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
@@ -17,12 +18,13 @@ def ops_app(
     registry: CollectorRegistry,
     *,
     unready: Callable[[], str],
-    status: Callable[[], dict[str, Any]],
+    status: Callable[[], Mapping[str, Any]],
 ) -> web.Application:
     """
     Return the routes ``/livez``, ``/readyz``, ``/metrics`` and ``/status``.
 
-    *unready* says why this process is of no use yet, or returns an empty string.
+    *unready* says why this process is of no use now, or returns an empty string; *status* is all
+    that it knows, for people: nothing reads that JSON back.
     """
 
     async def livez(_: web.Request) -> web.Response:
@@ -30,12 +32,12 @@ def ops_app(
 
     async def readyz(_: web.Request) -> web.Response:
         why = unready()
-        return web.Response(text=f"{why or 'ok'}\n", status=503 if why else 200)
+        code = HTTPStatus.SERVICE_UNAVAILABLE if why else HTTPStatus.OK
+        return web.Response(text=f"{why or 'ok'}\n", status=code)
 
     async def metrics(_: web.Request) -> web.Response:
-        return web.Response(
-            body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
-        )
+        text = generate_latest(registry)
+        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def show(_: web.Request) -> web.Response:
         return web.json_response(status())

@@ -7,7 +7,6 @@ anything in them, and put in place as a whole.
 
 import base64
 import json
-import os
 import secrets
 import string
 import tempfile
@@ -21,6 +20,7 @@ import yaml
 from webhook.config.provisioning import Robot
 from webhook.errors import ConfigError
 from webhook.harbor.client import Credentials
+from webhook.process.whole_file import PRIVATE, write_whole
 
 
 __all__ = ["check_writable", "new_secret", "read_robot_files", "write_robot_files"]
@@ -95,11 +95,11 @@ def write_robot_files(robot: Robot, credentials: Credentials, host: str) -> None
     """
     if robot.manifest_file is not None:
         text = yaml.safe_dump(_manifest(robot, credentials, host), sort_keys=False)
-        _write(robot.manifest_file, text)
+        write_whole(robot.manifest_file, text, PRIVATE)
         return
     assert robot.username_file is not None and robot.password_file is not None  # noqa: PT018, S101
-    _write(robot.username_file, f"{credentials.username}\n")
-    _write(robot.password_file, f"{credentials.password}\n")
+    write_whole(robot.username_file, f"{credentials.username}\n", PRIVATE)
+    write_whole(robot.password_file, f"{credentials.password}\n", PRIVATE)
 
 
 def _manifest(robot: Robot, credentials: Credentials, host: str) -> dict[str, Any]:
@@ -128,17 +128,3 @@ def _manifest(robot: Robot, credentials: Credentials, host: str) -> dict[str, An
         "type": "kubernetes.io/dockerconfigjson",
         "data": {key: base64.b64encode(value.encode()).decode() for key, value in data.items()},
     }
-
-
-def _write(path: Path, text: str) -> None:
-    # mkstemp makes files of mode 0600.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

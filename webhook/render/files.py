@@ -3,7 +3,6 @@ Files in memory, and how they get into a folder without harm to what is there.
 """
 
 import os
-import tempfile
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,11 +10,11 @@ from pathlib import Path
 from typing import Final
 
 from webhook.errors import RenderError
+from webhook.process.whole_file import PRIVATE, Staged, stage
 
 
 __all__ = ["File", "Written", "write"]
 
-_PRIVATE: Final = 0o600
 _PUBLIC: Final = 0o644
 _EXECUTABLE: Final = 0o755
 
@@ -41,7 +40,7 @@ class File:
         The permissions it is written with.
         """
         if self.private:
-            return _PRIVATE
+            return PRIVATE
         return _EXECUTABLE if self.executable else _PUBLIC
 
 
@@ -67,7 +66,7 @@ def write(files: Iterable[File], folder: Path, *, force: bool) -> tuple[Written,
     """
     files = tuple(files)
     _look_first(files, folder, force=force)
-    staged: list[tuple[str, Path]] = []
+    staged: list[Staged] = []
     done: list[Written] = []
     try:
         for file in files:
@@ -77,15 +76,15 @@ def write(files: Iterable[File], folder: Path, *, force: bool) -> tuple[Written,
             if kept:
                 # It may have been copied about, by tools that know nothing of secrets.
                 if file.private:
-                    target.chmod(_PRIVATE)
+                    target.chmod(PRIVATE)
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
-            staged.append((_stage(file, target), target))
-        for temporary, target in staged:
-            Path(temporary).replace(target)
+            staged.append(stage(target, file.text, file.mode))
+        for each in staged:
+            each.put_in_place()
     except OSError as error:
-        for temporary, _ in staged:
-            Path(temporary).unlink(missing_ok=True)
+        for each in staged:
+            each.discard()
         raise RenderError(f"{error.filename or folder}: {error.strerror}") from error
     return tuple(done)
 
@@ -103,18 +102,3 @@ def _look_first(files: tuple[File, ...], folder: Path, *, force: bool) -> None:
             "\n".join(f"{target}: is in the way" for target in in_the_way)
             + "\nNothing was written; --force overwrites these, but for secrets."
         )
-
-
-def _stage(file: File, target: Path) -> str:
-    # Made with mode 0600 by mkstemp: a secret is at no moment readable by others.
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as stream:
-            stream.write(file.text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(file.mode)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return temporary

@@ -14,6 +14,7 @@ from webhook.pod.decision import Policy
 from webhook.survey.model import Survey, Unseen
 from webhook.survey.selectors import Installation, find_installation
 from webhook.survey.tally import TEMPLATES, Tally
+from webhook.text import timestamp
 
 
 __all__ = ["Progress", "survey"]
@@ -62,7 +63,7 @@ async def survey(
     await listing.objects("Pod", tally.add_pod, known, everywhere=not namespaces)
     return tally.result(
         cluster=name,
-        generated=datetime.now(UTC).isoformat(timespec="seconds"),
+        generated=timestamp(datetime.now(UTC)),
         unseen=listing.unseen,
     )
 

@@ -18,16 +18,7 @@ async def probe_briefly(config: Config) -> tuple[Availability, list[ProbeResult]
     monitor = Monitor(config)
     for _ in range(config.probe.failure_threshold):
         await monitor.round()
-    view, status = monitor.view(), monitor.status()
-    results = [_result(HARBOR, status.get("harbor"), str(view.harbor))]
-    projects = status.get("projects")
-    for registry in config.registries:
-        known = projects.get(registry.project) if isinstance(projects, dict) else None
-        state = str(view.project(registry.project))
-        results.append(_result(registry.project, known, state))
-    return view, results
-
-
-def _result(name: str, status: object, state: str) -> ProbeResult:
-    why = status.get("why") if isinstance(status, dict) else None
-    return ProbeResult(name, state, str(why or ""))
+    status = monitor.status()
+    conditions = {HARBOR: status.harbor, **status.projects}
+    results = [ProbeResult(name, str(each.state), each.why) for name, each in conditions.items()]
+    return monitor.view(), results

@@ -103,11 +103,11 @@ def _unwell(monitor: Monitor) -> list[str]:
     """
     Return what of Harbor can't serve, and why, as seen from here.
     """
-    status: Any = monitor.status()
+    status = monitor.status()
     return [
-        f"{name} is {known['state']}: {known['why']}"
-        for name, known in [("Harbor", status["harbor"]), *status["projects"].items()]
-        if known["state"] != "available"
+        f"{name} is {each.state}: {each.why}"
+        for name, each in {"Harbor": status.harbor, **status.projects}.items()
+        if each.state is not State.AVAILABLE
     ]
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from webhook.demo.standin.configuration import default_configuration
+from webhook.text import timestamp
 
 
 __all__ = ["ADMIN", "ADMIN_PASSWORD", "Endpoint", "Project", "Robot", "State", "article_state"]
@@ -26,7 +27,7 @@ def now() -> str:
     """
     Return the time as Harbor writes it.
     """
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return timestamp(datetime.now(UTC), "milliseconds")
 
 
 @dataclass(slots=True)
