@@ -23,7 +23,7 @@ from tests.support.provisioning import (
 from webhook.demo.standin import HarborStandIn, SimulatedUpstream
 from webhook.errors import ConfigError, HarborError
 from webhook.harbor.client import HarborClient
-from webhook.provisioning.robot import new_secret
+from webhook.provisioning.robot_files import new_secret
 from webhook.provisioning.steps import Action, Kind
 
 
@@ -32,15 +32,19 @@ PLAIN = {"provisioning": {"retention": None, "garbageCollection": None}}
 
 async def test_the_articles_own_tables_need_no_change():
     """
-    A Harbor with the four registries and the four public projects is left as it is.
+    Four registries and four public projects are left as they are, but for one newer key.
     """
     async with HarborStandIn() as harbor:
         made = await plan_of(harbor, config_for(harbor.url))
-        tables = [s for s in made.steps if s.kind in (Kind.ENDPOINT, Kind.PROJECT, Kind.QUOTA)]
+        tables = [s for s in made.steps if s.kind in (Kind.ENDPOINT, Kind.QUOTA)]
+        projects = [s for s in made.steps if s.kind is Kind.PROJECT]
 
-    assert 12 == len(tables)
+    assert 8 == len(tables)
     assert {Action.KEEP} == {step.action for step in tables}
-    assert {Kind.RETENTION, Kind.GARBAGE_COLLECTION} == {step.kind for step in made.writes}
+    assert [{"proxy_cache_local_on_not_found": "true"}] * 4 == [p.metadata for p in projects]
+    assert {Kind.PROJECT, Kind.RETENTION, Kind.GARBAGE_COLLECTION} == {
+        step.kind for step in made.writes
+    }
     assert [] == writes_of(harbor)
 
 
@@ -79,7 +83,12 @@ async def test_what_apply_makes(tmp_path):
     )
     registry, quota, metadata, rules = projects["proxy.private"]
     assert ("private.example", 100 << 30) == (registry, quota)
-    assert {"public": "false", "max_upstream_conn": "20", "proxy_speed_kb": "5000"} == metadata
+    assert {
+        "public": "false",
+        "max_upstream_conn": "20",
+        "proxy_speed_kb": "5000",
+        "proxy_cache_local_on_not_found": "true",
+    } == metadata
     assert {"nDaysSinceLastPull": 30} == rules[0]["params"]
     assert "true" == projects["proxy.quay.io"][2]["public"]
     level, permissions, _ = robots["robot$pull"]
@@ -232,7 +241,6 @@ def other_type(state):
 
 def other_name(state):
     state.endpoint("quay.io").name = "quay"
-    state.project("proxy.quay.io")
 
 
 @pytest.mark.parametrize(
@@ -362,7 +370,8 @@ async def test_lists_are_read_to_their_end():
         state.endpoints[quay.id] = quay  # The last one of all.
         made = await plan_of(harbor, config_for(harbor.url, **PLAIN))
 
-    assert made.is_empty
+    assert {Kind.PROJECT} == {step.kind for step in made.writes}
+    assert not made.refused
 
 
 async def test_a_project_with_a_name_of_digits_is_no_number():

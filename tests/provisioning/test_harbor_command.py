@@ -248,7 +248,7 @@ def test_a_refusal_halfway(run, harbor, monkeypatch, status, code):
 
     assert [1, 0, 0] == [halfway.exit_code, rerun.exit_code, after.exit_code]
     assert (
-        f"answered with HTTP {status}: not now (4 of 5 steps are done; apply again goes on)"
+        f"answered with HTTP {status}: not now (8 of 9 steps are done; apply again goes on)"
         in (halfway.stderr)
     )
     assert 1 == len(halfway.stderr.strip().splitlines())

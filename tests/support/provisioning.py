@@ -9,7 +9,7 @@ from webhook.demo.standin import ADMIN, HarborStandIn, SimulatedUpstream, State
 from webhook.harbor.client import Credentials, HarborClient
 from webhook.provisioning.api import Api
 from webhook.provisioning.apply import apply, plan_for
-from webhook.provisioning.desired import read_wanted
+from webhook.provisioning.desired import read_desired
 
 
 SECRET = "S3cret-of-the-upstream"
@@ -89,16 +89,15 @@ def client_of(harbor):
 
 async def plan_of(harbor, config, **options):
     async with client_of(harbor) as client:
-        made, _ = await plan_for(Api(client), read_wanted(config), **options)
-        return made
+        return await plan_for(Api(client, locked_for=0.0), read_desired(config), **options)
 
 
 async def apply_to(harbor, config, **options):
-    wanted = read_wanted(config)
+    desired = read_desired(config)
     async with client_of(harbor) as client:
-        api = Api(client)
-        made, found = await plan_for(api, wanted, **options)
-        return [step async for step in apply(api, wanted, made, found)]
+        api = Api(client, locked_for=0.0)
+        made = await plan_for(api, desired, **options)
+        return [step async for step in apply(api, desired, made)]
 
 
 def writes_of(harbor):

@@ -3,6 +3,7 @@
 """
 
 import asyncio
+import json
 import os
 import sys
 
@@ -16,7 +17,7 @@ import click
 if TYPE_CHECKING:
     from webhook.config import Config
     from webhook.harbor.client import Credentials, HarborClient
-    from webhook.provisioning.desired import Wanted
+    from webhook.provisioning.desired import Desired
     from webhook.provisioning.steps import Plan
     from webhook.provisioning.verify import Proof
 
@@ -76,6 +77,14 @@ def harbor() -> None:
 @harbor.command()
 @_options
 @click.option(
+    "-o",
+    "--output",
+    type=click.Choice(("table", "json")),
+    default="table",
+    show_default=True,
+    help="A table for people, or one JSON object for programs.",
+)
+@click.option(
     "--detailed-exitcode", is_flag=True, help="Exit with 2 if there is a difference, 0 if not."
 )
 @click.pass_context
@@ -85,6 +94,7 @@ def plan(
     url: str | None,
     username: str,
     password_file: Path | None,
+    output: str,
     *,
     detailed_exitcode: bool,
 ) -> None:
@@ -93,10 +103,13 @@ def plan(
 
     Exits with 1 if something is in the way that apply refuses to touch.
     """
-    config, wanted = _load(config_file, url)
+    config, desired = _load(config_file, url)
     credentials = _credentials(username, password_file)
-    made = asyncio.run(_plan(config, wanted, credentials))
-    _show_plan(made)
+    made = asyncio.run(_plan(config, desired, credentials))
+    if output == "json":
+        click.echo(json.dumps(made.as_json(), ensure_ascii=False, indent=2))
+    else:
+        _show_plan(made)
     if made.refused:
         context.exit(1)
     if detailed_exitcode and not made.is_empty:
@@ -105,6 +118,7 @@ def plan(
 
 @harbor.command()
 @_options
+@click.option("--yes", is_flag=True, help="Do not ask before anything is written.")
 @click.option(
     "--resend-secrets",
     is_flag=True,
@@ -117,17 +131,19 @@ def apply(
     username: str,
     password_file: Path | None,
     *,
+    yes: bool,
     resend_secrets: bool,
 ) -> None:
     """
     Create and change what `plan` shows.
 
-    Nothing is deleted, and nothing is written if anything is in the way.  An apply that broke off
-    is run again.
+    At a terminal the plan is shown first, and you are asked.  Nothing is deleted, and nothing is
+    written if anything is in the way.  An apply that broke off is run again.
     """
-    config, wanted = _load(config_file, url)
+    config, desired = _load(config_file, url)
     credentials = _credentials(username, password_file)
-    asyncio.run(_apply(config, wanted, credentials, resend=resend_secrets))
+    ask = not yes and sys.stdin.isatty()
+    asyncio.run(_apply(config, desired, credentials, ask=ask, resend=resend_secrets))
 
 
 @harbor.command()
@@ -146,7 +162,7 @@ def verify(
     Needs no administrator; with a password (file or variable) Harbor is asked to check the
     upstream of what failed.  Private projects are pulled from with the robot account's files.
     """
-    config, _ = _load(config_file, url, wants=False)
+    config, _ = _load(config_file, url, desires=False)
     known = password_file is not None or _PASSWORD_VARIABLE in os.environ
     credentials = _credentials(username, password_file) if known else None
     proofs = asyncio.run(_verify(config, credentials))
@@ -155,10 +171,10 @@ def verify(
         context.exit(1)
 
 
-def _load(config_file: Path, url: str | None, *, wants: bool = True) -> "tuple[Config, Wanted]":
+def _load(config_file: Path, url: str | None, *, desires: bool = True) -> "tuple[Config, Desired]":
     from webhook.config import Harbor, load_config
     from webhook.errors import ConfigError
-    from webhook.provisioning.desired import Wanted, read_wanted
+    from webhook.provisioning.desired import Desired, read_desired
 
     config = load_config(config_file)
     if url is not None:
@@ -170,7 +186,7 @@ def _load(config_file: Path, url: str | None, *, wants: bool = True) -> "tuple[C
         except ValidationError as error:
             reason = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise ConfigError(f"--url: {reason}") from error
-    return config, read_wanted(config) if wants else Wanted(config.harbor.host, ())
+    return config, read_desired(config) if desires else Desired(config.harbor.host, ())
 
 
 def _credentials(username: str, password_file: Path | None) -> "Credentials":
@@ -206,17 +222,21 @@ def _client(config: "Config", credentials: "Credentials") -> "HarborClient":
     )
 
 
-async def _plan(config: "Config", wanted: "Wanted", credentials: "Credentials") -> "Plan":
+async def _plan(config: "Config", desired: "Desired", credentials: "Credentials") -> "Plan":
     from webhook.provisioning.api import Api
     from webhook.provisioning.apply import plan_for
 
     async with _client(config, credentials) as client:
-        made, _ = await plan_for(Api(client), wanted)
-        return made
+        return await plan_for(Api(client), desired)
 
 
 async def _apply(
-    config: "Config", wanted: "Wanted", credentials: "Credentials", *, resend: bool
+    config: "Config",
+    desired: "Desired",
+    credentials: "Credentials",
+    *,
+    ask: bool,
+    resend: bool,
 ) -> None:
     from webhook.errors import HarborError
     from webhook.provisioning.api import Api
@@ -225,15 +245,22 @@ async def _apply(
 
     async with _client(config, credentials) as client:
         api = Api(client)
-        made, found = await plan_for(api, wanted, resend=resend)
+        made = await plan_for(api, desired, resend=resend)
         if made.refused:
             _show_plan(made)
             raise HarborError("nothing was changed, since something is in the way (see above)")
-        for risk in _risks(made):
-            click.echo(f"Note: {risk}", err=True)
+        if made.read_only and made.writes:
+            raise HarborError(f"nothing was changed: {made.notes[-1]}")
+        if ask and made.writes:
+            _show_plan(made)
+            if not click.confirm("Apply this?", err=True):
+                raise HarborError("nothing was changed")
+        else:
+            for note in (*_risks(made), *made.notes):
+                click.echo(f"Note: {note}", err=True)
         done = 0
         try:
-            async for step in run(api, wanted, made, found):
+            async for step in run(api, desired, made):
                 done += 1
                 click.echo(f"{step.action}d {step.kind} {step.name}")
         except HarborError as error:
@@ -248,7 +275,7 @@ async def _verify(config: "Config", credentials: "Credentials | None") -> "list[
     from webhook.harbor.client import read_credentials
     from webhook.harbor.tls import trust
     from webhook.provisioning.api import Api
-    from webhook.provisioning.robot import read_robot_files
+    from webhook.provisioning.robot_files import read_robot_files
     from webhook.provisioning.verify import verify as run
 
     robot = None
@@ -292,6 +319,8 @@ def _show_plan(made: "Plan") -> None:
         )
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     console.print(table)
+    for note in made.notes:
+        console.print(Text(f"\nNote: {note}."))
     console.print(Text(_summary(made)))
 
 

@@ -1,5 +1,5 @@
 """
-What the config wants of Harbor, with the contents of the files that it names.
+What the config desires of Harbor, with the contents of the files that it names.
 """
 
 from dataclasses import dataclass, field
@@ -13,12 +13,12 @@ from webhook.harbor.client import Credentials, read_credentials
 
 
 __all__ = [
-    "OidcWanted",
-    "RobotWanted",
-    "Wanted",
-    "WantedEndpoint",
-    "WantedProject",
-    "read_wanted",
+    "Desired",
+    "DesiredEndpoint",
+    "DesiredOidc",
+    "DesiredProject",
+    "DesiredRobot",
+    "read_desired",
 ]
 
 _GIB: Final = 1 << 30
@@ -26,7 +26,7 @@ _UNLIMITED: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
-class WantedEndpoint:
+class DesiredEndpoint:
     """
     A registry endpoint.
     """
@@ -40,29 +40,22 @@ class WantedEndpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class WantedProject:
+class DesiredProject:
     """
     A proxy project.
     """
 
     name: str
-    endpoint: WantedEndpoint
+    endpoint: DesiredEndpoint
     public: bool = True
     quota: int = _UNLIMITED
     """Bytes; -1 for no limit."""
     limits: tuple[tuple[str, str], ...] = ()
-    """Metadata keys and values that limit what is asked of the upstream."""
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        """
-        Return the metadata that the config decides on; Harbor takes strings only.
-        """
-        return {"public": "true" if self.public else "false", **dict(self.limits)}
+    """Metadata keys and values that limit what is asked of the upstream; -1 for no limit."""
 
 
 @dataclass(frozen=True, slots=True)
-class RobotWanted:
+class DesiredRobot:
     """
     The robot account, and the projects that it pulls from.
     """
@@ -86,7 +79,7 @@ class RobotWanted:
 
 
 @dataclass(frozen=True, slots=True)
-class OidcWanted:
+class DesiredOidc:
     """
     The login through OpenID Connect.
     """
@@ -96,21 +89,21 @@ class OidcWanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Desired:
     """
     All that the config decides on.
     """
 
     host: str
     """Where images are pulled from: what a Docker client logs in to."""
-    projects: tuple[WantedProject, ...]
+    projects: tuple[DesiredProject, ...]
     retention: Retention | None = None
     garbage_collection: GarbageCollection | None = None
-    robot: RobotWanted | None = None
-    oidc: OidcWanted | None = None
+    robot: DesiredRobot | None = None
+    oidc: DesiredOidc | None = None
 
     @property
-    def endpoints(self) -> tuple[WantedEndpoint, ...]:
+    def endpoints(self) -> tuple[DesiredEndpoint, ...]:
         """
         Return the endpoints, each once.
         """
@@ -119,9 +112,9 @@ class Wanted:
         )
 
 
-def read_wanted(config: Config) -> Wanted:
+def read_desired(config: Config) -> Desired:
     """
-    Return what *config* wants, reading the files that it names.
+    Return what *config* desires, reading the files that it names.
 
     Raises:
         ConfigError: where a file can't be read, or two registries share an endpoint's name.
@@ -129,7 +122,7 @@ def read_wanted(config: Config) -> Wanted:
     provisioning = config.provisioning
     quota = provisioning.quota_gib
     projects = tuple(
-        WantedProject(
+        DesiredProject(
             registry.project,
             _endpoint(registry),
             registry.is_public,
@@ -140,18 +133,18 @@ def read_wanted(config: Config) -> Wanted:
     )
     _refuse_shared_names(projects)
     names = tuple(project.name for project in projects)
-    return Wanted(
+    return Desired(
         config.harbor.host,
         projects,
         provisioning.retention,
         provisioning.garbage_collection,
-        RobotWanted(provisioning.robot, names) if provisioning.robot else None,
+        DesiredRobot(provisioning.robot, names) if provisioning.robot else None,
         _oidc(provisioning.oidc) if provisioning.oidc else None,
     )
 
 
-def _refuse_shared_names(projects: tuple[WantedProject, ...]) -> None:
-    endpoints: dict[str, WantedEndpoint] = {}
+def _refuse_shared_names(projects: tuple[DesiredProject, ...]) -> None:
+    endpoints: dict[str, DesiredEndpoint] = {}
     for project in projects:
         endpoint = project.endpoint
         if endpoints.setdefault(endpoint.name, endpoint) != endpoint:
@@ -161,7 +154,7 @@ def _refuse_shared_names(projects: tuple[WantedProject, ...]) -> None:
             )
 
 
-def _endpoint(registry: Registry) -> WantedEndpoint:
+def _endpoint(registry: Registry) -> DesiredEndpoint:
     upstream = registry.upstream
     where = f"registries: {registry.host}: upstream"
     credentials = None
@@ -170,7 +163,7 @@ def _endpoint(registry: Registry) -> WantedEndpoint:
             credentials = read_credentials(upstream.username_file, upstream.password_file)
         except HarborError as error:
             raise ConfigError(f"{where}: {error}") from error
-    return WantedEndpoint(
+    return DesiredEndpoint(
         registry.endpoint_name,
         registry.endpoint_type,
         registry.endpoint_url.rstrip("/"),
@@ -181,14 +174,17 @@ def _endpoint(registry: Registry) -> WantedEndpoint:
 
 
 def _limits(registry: Registry) -> tuple[tuple[str, str], ...]:
-    wanted = {
+    limits = {
         "max_upstream_conn": registry.max_upstream_connections,
         "proxy_speed_kb": registry.max_kilobytes_per_second,
     }
-    return tuple((key, str(value)) for key, value in wanted.items() if value is not None)
+    # What the config no longer names is lifted in Harbor too: -1 is what it has without any.
+    return tuple(
+        (key, str(_UNLIMITED if value is None else value)) for key, value in limits.items()
+    )
 
 
-def _oidc(oidc: Oidc) -> OidcWanted:
+def _oidc(oidc: Oidc) -> DesiredOidc:
     values: dict[str, str | bool] = {
         "auth_mode": "oidc_auth",
         "oidc_name": oidc.name,
@@ -202,7 +198,7 @@ def _oidc(oidc: Oidc) -> OidcWanted:
         "oidc_auto_onboard": oidc.auto_onboard,
     }
     secret = _read(oidc.client_secret_file, "provisioning.oidc.clientSecretFile").strip()
-    return OidcWanted(tuple(values.items()), secret)
+    return DesiredOidc(tuple(values.items()), secret)
 
 
 def _read(path: Path, where: str) -> str:
