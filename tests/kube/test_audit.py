@@ -18,17 +18,30 @@ import pytest
 from aiohttp import web
 
 from tests.support.fleet import HOSTILE, fill
-from tests.support.kube.client import ApiClient
+from tests.support.kube.client import ApiClient, object_path
+from tests.support.kube.registration import webhook_configuration
 
 
 pytestmark = pytest.mark.kube
+EXEC = {"apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never"}
 POLICY = "only-docker-io"
+CONFIG = {
+    "apiVersion": "harbor-cache.io/v1",
+    "kind": "Config",
+    "harbor": {"url": "https://harbor-cache.example.com"},
+}
 
 
-async def audit(*arguments, kubeconfig, environment=None):
+async def audit(*arguments, kubeconfig, environment=None, config=True):
     """
     Run the command as a process; return its exit code, both outputs, seconds and peak KiB.
+
+    Without `config` it has to find one in the cluster.
     """
+    if config:
+        file = kubeconfig.parent / "audit.yaml"
+        file.write_text(json.dumps(CONFIG))
+        arguments = ("--config", file, *arguments)
     started = time.monotonic()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "webhook", "audit", "--kubeconfig", str(kubeconfig)),
@@ -307,6 +320,118 @@ class _half_a_proxy:  # noqa: N801 - used like a function.
         ) as answer:
             body = await answer.read()
             return web.Response(body=body, status=answer.status, content_type=answer.content_type)
+
+
+async def test_without_a_config_the_release_is_asked(cluster, client, make_namespace):
+    """The config of the installed release is read from the cluster, and no placeholder is used."""
+    namespace = await make_namespace()
+    url = f"https://{namespace}.example"
+    await client.create(_config_map(namespace, {"config.yaml": json.dumps(_config(url))}))
+    configuration = _installed(namespace)
+    (await client.create(configuration)).expect()
+    try:
+        code, output, errors, *_ = await audit(
+            "-o", "json", "-n", namespace, kubeconfig=cluster.kubeconfig(), config=False
+        )
+    finally:
+        await client.delete(object_path(configuration))
+    document = json.loads(output)
+
+    assert (0, "") == (code, errors)
+    assert f"{namespace}.example" == document["harbor"]
+    assert (f"release {namespace}/harbor-cache-webhook", "") == (
+        document["configFrom"],
+        document["placeholder"],
+    )
+
+
+async def test_a_placeholder_is_said_loudly(cluster, client, make_namespace):
+    """Without a release and without --config, both outputs say that the Harbor is made up."""
+    namespace = await make_namespace()
+    code, output, errors, *_ = await audit(
+        "-n", namespace, kubeconfig=cluster.kubeconfig(), config=False
+    )
+
+    assert 0 == code
+    assert errors.startswith("Warning: no --config, and harbor-cache-webhook is not installed")
+    assert "harbor-cache-webhook is not installed in this cluster\n" in output
+    assert "harbor-cache.example.com is a placeholder" in output
+
+
+def _config(url):
+    return {**CONFIG, "harbor": {"url": url}}
+
+
+def _config_map(namespace, data):
+    metadata = {"name": "harbor-cache-webhook", "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
+def _installed(namespace):
+    """
+    Return a webhook configuration that asks a Service of *namespace*, which is not there.
+    """
+    configuration = webhook_configuration("https://127.0.0.1:9", b"")
+    configuration["metadata"]["name"] = namespace
+    for webhook in configuration["webhooks"]:
+        service = {"name": "harbor-cache-webhook", "namespace": namespace}
+        webhook["clientConfig"] = {"service": service}
+    return configuration
+
+
+@pytest.mark.parametrize(
+    ("user", "arguments", "words"),
+    [
+        ({"token": "wrong"}, (), "does not accept these credentials"),
+        (
+            {"exec": {**EXEC, "command": "no-such-plugin"}},
+            (),
+            "no credentials can be had: [Errno 2] No such file or directory: 'no-such-plugin'",
+        ),
+        (None, ("-n", "typo"), "namespace typo: not found"),
+        (None, ("--context", "typo"), "Expected object with name typo"),
+    ],
+)
+async def test_where_nothing_can_be_listed_is_an_error(cluster, user, arguments, words):
+    """A bad token, a missing plugin, a mistyped namespace or context: one line, exit code 1."""
+    content = json.loads(cluster.kubeconfig().read_text())
+    if user is not None:
+        content["users"][0]["user"] = user
+    kubeconfig = cluster.directory / "wrong.kubeconfig"
+    kubeconfig.write_text(json.dumps(content))
+    code, output, errors, *_ = await audit(*arguments, kubeconfig=kubeconfig)
+
+    assert (1, "") == (code, output)
+    assert words in errors
+    assert 1 == errors.count("\n")
+
+
+async def test_who_may_list_nothing_is_told(start_cluster):
+    """A user without any rights gets an error instead of a survey of nothing."""
+    cluster = start_cluster(users={"nobody": ("nobodies",)})
+    code, output, errors, *_ = await audit(kubeconfig=cluster.kubeconfig("nobody"))
+
+    assert (1, "") == (code, output)
+    assert "nothing could be listed" in errors
+    assert 1 == errors.count("\n")
+
+
+async def test_a_finished_pod_counts_nowhere(cluster, client, make_namespace):
+    """A Pod that has run to its end is in no number."""
+    namespace = await make_namespace()
+    for name, phase in (("done", "Succeeded"), ("failed", "Failed"), ("runs", "Running")):
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {"containers": [{"name": "a", "image": "nginx"}]},
+        }
+        (await client.create(pod)).expect()
+        path = f"/api/v1/namespaces/{namespace}/pods/{name}/status"
+        (await client.patch(path, {"status": {"phase": phase}})).expect()
+    _, output, *_ = await audit("-o", "json", "-n", namespace, kubeconfig=cluster.kubeconfig())
+
+    assert 1 == json.loads(output)["summary"]["pods"]["total"]
 
 
 async def test_no_api_server_is_one_line(tmp_path):

@@ -9,7 +9,16 @@ import json
 import pytest
 
 from tests.support.fleet import HOSTILE, surveyed
-from webhook.survey import PreflightResult, Unseen
+from webhook.image.decision import Reason
+from webhook.survey import (
+    ClusterImage,
+    NamespaceReport,
+    NodePulls,
+    PreflightResult,
+    Survey,
+    Unseen,
+    WorkloadReport,
+)
 from webhook.survey.formats.advice import is_public, next_steps
 from webhook.survey.formats.document import as_json
 from webhook.survey.formats.page import as_html
@@ -104,3 +113,56 @@ def test_which_registries_are_worth_a_rule(registry, public):
     """Local and credential-bound registries are not suggested for caching."""
 
     assert public is is_public(registry, "harbor.example.com")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "|", "%", "＝", "＋", "－", "＠"])  # noqa: RUF001
+def test_no_reader_finds_a_formula(sign, delimiter):
+    """A cell is no formula, whatever stands between cells for who reads them, full-width or not."""
+    hostile = [f"{sign}1+cmd", f"x;{sign}1+cmd", f"x,{sign}1", f"x\t{sign}1", f"x; {sign}1"]
+    images = [ClusterImage(i, "r", "kept", Reason.NO_RULE, i) for i in hostile]
+    workload = WorkloadReport("team", "Deployment", "web", images=images)
+    survey = Survey("c", "now", "h", "enforce", paused=False, installed=None, workloads=[workload])
+    rows = csv.reader(io.StringIO(as_csv(survey)), delimiter=delimiter)
+    cells = [cell.strip() for row in rows for cell in row]
+
+    assert [] == [cell for cell in cells if cell.startswith(sign)]
+
+
+def test_nothing_is_folded_in_a_pipe():
+    """Where there is no terminal, a workload is one line, however long its image."""
+    image = "registry.example.com/" + "a" * 200
+    workload = WorkloadReport(
+        "team", "Pod", "web", images=[ClusterImage(image, "r", "kept", Reason.NO_RULE, image)]
+    )
+    survey = Survey("c", "now", "h", "enforce", paused=False, installed=None, workloads=[workload])
+    lines = as_table(survey).splitlines()
+
+    assert 1 == sum(image in line and "pod/web" in line for line in lines)
+
+
+def test_who_is_excluded_gets_no_advice():
+    """A namespace that the webhook configuration leaves out is not proposed for a trial."""
+    namespaces = [
+        NamespaceReport("kube-system", why="left out", would_rewrite=9),
+        NamespaceReport("team", would_rewrite=1),
+    ]
+    survey = Survey(
+        "c", "now", "h", "enforce", paused=False, installed=True, namespaces=namespaces
+    )
+    steps = {step.title: step for step in next_steps(survey)}
+
+    assert "namespace team harbor-cache.io/mode=audit" in (
+        steps["Try one namespace in audit mode"].snippet
+    )
+    assert "1 namespace " in steps["Try one namespace in audit mode"].text
+
+
+def test_nodes_that_pull_one_at_a_time_are_named():
+    """The advice names the nodes on which one hung pull stops all, and the setting to change."""
+    nodes = [NodePulls("slow", 1), NodePulls("quick", 5), NodePulls("free", None)]
+    survey = Survey("c", "now", "h", "enforce", paused=False, installed=True, nodes=nodes)
+    (step,) = next_steps(survey)
+
+    assert step.text.startswith("slow pulls one image at a time")
+    assert "serializeImagePulls: false" in step.snippet

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import click
 
+from webhook.cli.output import accept_any_encoding
 from webhook.errors import ConfigError, HarborCacheError
 
 
@@ -33,6 +34,13 @@ class _LazyGroup(click.Group):
     """
     A group that knows its commands by name and imports them on use.
     """
+
+    def main(self, *arguments: Any, **keywords: Any) -> Any:
+        """
+        Run the program, on a terminal of any encoding.
+        """
+        accept_any_encoding()
+        return super().main(*arguments, **keywords)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)

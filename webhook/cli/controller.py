@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from webhook.cli.options import cluster_options, config_option, ops_port_option
+from webhook.cli.output import cannot_listen
 from webhook.errors import ConfigError
 
 
@@ -20,20 +22,8 @@ _NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/nam
 
 
 @click.command(short_help="Watch over rewritten Pods, and renew the certificates.")
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    metavar="FILE",
-    help="The config file, the same as the webhook's; read again when it changes.",
-)
-@click.option(
-    "--kubeconfig",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="How to reach the API server from outside a cluster.  [default: the Pod's own account]",
-)
+@config_option("The config file, the same as the webhook's; read again when it changes.")
+@cluster_options
 @click.option(
     "--namespace",
     metavar="NAME",
@@ -88,14 +78,7 @@ _NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/nam
     metavar="ADDRESS",
     help="Where the ops port listens.",
 )
-@click.option(
-    "--ops-port",
-    type=click.IntRange(0, 65535),
-    default=8080,
-    show_default=True,
-    metavar="PORT",
-    help="The port of /livez, /readyz, /metrics and /status.",
-)
+@ops_port_option
 @click.option(
     "--tls-mode",
     type=click.Choice(["self-managed", "none"]),
@@ -121,6 +104,7 @@ def controller(
     *,
     config_file: Path,
     kubeconfig: Path | None,
+    context: str | None,
     namespace: str | None,
     ca_secret: str,
     tls_secret: str,
@@ -153,6 +137,7 @@ def controller(
     options = Options(
         config=config_file,
         kubeconfig=kubeconfig,
+        context=context,
         names=Names(
             namespace=namespace or _own_namespace(),
             ca_secret=ca_secret,
@@ -170,11 +155,8 @@ def controller(
     setup_logging()
     try:
         asyncio.run(run_controller(options))
-    except ConfigError as error:
-        click.echo(str(error), err=True)
-        raise SystemExit(2) from error
     except OSError as error:
-        click.echo(f"can't listen on {host}:{ops_port}: {error.strerror or error}", err=True)
+        click.echo(cannot_listen(error), err=True)
         raise SystemExit(1) from error
 
 

@@ -4,12 +4,17 @@
 
 import asyncio
 import json
+import logging
 import re
+import tempfile
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from webhook.cli.options import cluster_options, config_or_defaults_option, output_option
+from webhook.cli.output import log_to_stderr
 
 
 if TYPE_CHECKING:
@@ -23,45 +28,35 @@ _NAME = re.compile(r"[a-z0-9.-]+", re.ASCII)
 
 @click.command()
 @click.argument("images", nargs=-1, metavar="IMAGE...")
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    help="The config file; without one, the four default registries and a placeholder Harbor.",
-)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="json: one object per line with image, outcome, reason and result.",
+@config_or_defaults_option
+@output_option(
+    "text", "json", text="json: one object per line with image, outcome, reason and result."
 )
 @click.option("--probe", is_flag=True, help="Ask Harbor, instead of taking it as available.")
 @click.option("--pod", metavar="NAMESPACE/NAME", help="Explain the images of a live Pod.")
-@click.option(
-    "--kubeconfig",
-    type=click.Path(path_type=Path),
-    help="With --pod: which cluster; without it as kubectl does.",
-)
+@cluster_options
+@click.pass_context
 def explain(
+    ctx: click.Context,
     images: tuple[str, ...],
     config_file: Path | None,
     output: str,
     pod: str | None,
     kubeconfig: Path | None,
+    context: str | None,
     *,
     probe: bool,
 ) -> None:
     """
     Say of each IMAGE whether it would be pulled through Harbor, and why.
 
-    Harbor is taken as available, unless --probe asks it.
+    Harbor is taken as available, unless --probe asks it.  With --pod and without --config, the
+    config of the installed release is read from the cluster.
 
     \b
       harbor-cache explain nginx:1.27 quay.io/prometheus/node-exporter
       harbor-cache explain --config harbor-cache.yaml --probe ghcr.io/acme/app
-      harbor-cache explain --config harbor-cache.yaml --pod default/web-0
+      harbor-cache explain --pod default/web-0
     """
     from webhook.config import default_config, load_config
     from webhook.image.availability import Availability
@@ -69,12 +64,17 @@ def explain(
 
     if not images and not pod:
         raise click.UsageError("Missing argument 'IMAGE...'.")
-    config = load_config(config_file) if config_file else default_config()
+    if config_file or not pod:
+        config = load_config(config_file) if config_file else default_config()
+    else:
+        directory = ctx.with_resource(tempfile.TemporaryDirectory(prefix="harbor-cache-"))
+        config = asyncio.run(_config_of_cluster(kubeconfig, context, Path(directory)))
     availability = Availability.of_all(tuple(rule.project for rule in config.rules.rules))
     states: dict[str, str] = {}
     if probe:
         from webhook.survey.probing import probe_briefly
 
+        log_to_stderr(logging.WARNING)
         availability, results = asyncio.run(probe_briefly(config))
         states = {r.name: f"{r.state} {f'({r.why})' if r.why else ''}".rstrip() for r in results}
     for position, image in enumerate(images):
@@ -86,7 +86,25 @@ def explain(
                 click.echo()
             _show(explanation, states)
     if pod:
-        asyncio.run(_explain_pod(pod, kubeconfig, config, availability, output))
+        asyncio.run(_explain_pod(pod, kubeconfig, context, config, availability, output))
+
+
+async def _config_of_cluster(
+    kubeconfig: Path | None, context: str | None, directory: Path
+) -> "Config":
+    from webhook.kube.api import connect
+    from webhook.survey.release import config_of_cluster
+    from webhook.text import printable
+
+    async with connect(kubeconfig, context=context) as kube:
+        found = await config_of_cluster(kube, directory)
+    if found.placeholder:
+        click.echo(
+            f"Warning: no --config, and {printable(found.placeholder)}. So this is judged by a "
+            f"placeholder, {found.config.harbor.host}, and the four default registries.",
+            err=True,
+        )
+    return found.config
 
 
 def _show(explanation: "Explanation", states: dict[str, str]) -> None:
@@ -106,6 +124,7 @@ def _show(explanation: "Explanation", states: dict[str, str]) -> None:
 async def _explain_pod(
     name: str,
     kubeconfig: Path | None,
+    context: str | None,
     config: "Config",
     availability: "Availability",
     output: str,
@@ -125,7 +144,7 @@ async def _explain_pod(
     namespace, slash, own = name.partition("/")
     if not (namespace and slash and own) or not _NAME.fullmatch(namespace + own):
         raise click.UsageError(f"--pod {printable(name)}: write NAMESPACE/NAME.")
-    async with connect(kubeconfig) as kube:
+    async with connect(kubeconfig, context=context) as kube:
         item = await kube.get(f"/api/v1/namespaces/{namespace}/pods/{own}")
     pod = convert(item, Pod)
     found = origins(pod, config.rules)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from webhook.cli.options import config_or_defaults_option
+
 
 if TYPE_CHECKING:
     from webhook.manifests import Rewritten
@@ -29,12 +31,7 @@ class _UnreadableError(click.ClickException):
 
 @click.command()
 @click.argument("files", nargs=-1, metavar="[FILE...|-]")
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    help="The config file; without one, the four default registries and a placeholder Harbor.",
-)
+@config_or_defaults_option
 @click.option(
     "--path",
     "paths",

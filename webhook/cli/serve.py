@@ -10,43 +10,58 @@ from pathlib import Path
 
 import click
 
-from webhook.errors import ConfigError
+from webhook.cli.options import FILE, PORT, config_option, ops_port_option
+from webhook.cli.output import cannot_listen
 
 
-@click.command()
-@click.option(
-    "--config", required=True, type=click.Path(path_type=Path), help="The config file (YAML)."
-)
+@click.command(short_help="Answer admission reviews over TLS (the webhook).")
+@config_option("The config file; read again when it changes.")
 @click.option(
     "--tls-cert",
     required=True,
-    type=click.Path(path_type=Path),
+    type=FILE,
+    metavar="FILE",
     help="The serving certificate and its chain (PEM); may appear later.",
 )
 @click.option(
     "--tls-key",
     required=True,
-    type=click.Path(path_type=Path),
+    type=FILE,
+    metavar="FILE",
     help="The certificate's key (PEM); may appear later.",
 )
-@click.option("--host", default="0.0.0.0", show_default=True, help="The address to listen on.")  # noqa: S104
-@click.option("--port", default=10250, show_default=True, help="The port for admission reviews.")
 @click.option(
-    "--ops-port", default=8080, show_default=True, help="The port for health and metrics."
+    "--host",
+    default="0.0.0.0",  # noqa: S104 - a Pod listens for its Service.
+    show_default=True,
+    metavar="ADDRESS",
+    help="The address to listen on.",
 )
 @click.option(
+    "--port",
+    type=PORT,
+    default=10250,
+    show_default=True,
+    metavar="PORT",
+    help="The port for admission reviews.",
+)
+@ops_port_option
+@click.option(
     "--quarantine",
-    type=click.Path(path_type=Path),
+    type=FILE,
+    metavar="FILE",
     help="The file with images that Harbor could not serve (written by the controller).",
 )
 @click.option(
     "--drain-seconds",
+    type=click.FloatRange(min=0),
     default=15.0,
     show_default=True,
+    metavar="SECONDS",
     help="How long reviews are still answered after SIGTERM.",
 )
 def serve(
-    config: Path,
+    config_file: Path,
     tls_cert: Path,
     tls_key: Path,
     host: str,
@@ -69,7 +84,7 @@ def serve(
     from webhook.server.main import serve as run
 
     options = Options(
-        config=config,
+        config=config_file,
         tls_cert=tls_cert,
         tls_key=tls_key,
         host=host,
@@ -81,11 +96,8 @@ def serve(
     setup_logging()
     try:
         asyncio.run(run(options))
-    except ConfigError as error:
-        click.echo(str(error), err=True)
-        raise SystemExit(2) from error
     except OSError as error:
-        click.echo(f"can't listen: {error.strerror or error}", err=True)
+        click.echo(cannot_listen(error), err=True)
         raise SystemExit(1) from error
 
 

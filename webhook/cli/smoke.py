@@ -9,28 +9,19 @@ from pathlib import Path
 
 import click
 
+from webhook.cli.options import cluster_options, config_option
+from webhook.cli.output import log_to_stderr
+
 
 @click.command(short_help="Prove in a cluster that images are rewritten.")
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    metavar="FILE",
-    help="The config file, the same as the webhook's.",
-)
+@config_option()
 @click.option(
     "--namespace",
     required=True,
     metavar="NAME",
     help="A namespace with the label harbor-cache.io/mode=enforce.",
 )
-@click.option(
-    "--kubeconfig",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="How to reach the API server from outside a cluster.  [default: the Pod's own account]",
-)
+@cluster_options
 @click.option(
     "--patience",
     type=click.FloatRange(min=0),
@@ -39,7 +30,14 @@ import click
     metavar="SECONDS",
     help="How long the webhook may take to start.",
 )
-def smoke(*, config_file: Path, namespace: str, kubeconfig: Path | None, patience: float) -> None:
+def smoke(
+    *,
+    config_file: Path,
+    namespace: str,
+    kubeconfig: Path | None,
+    context: str | None,
+    patience: float,
+) -> None:
     """
     Prove in a cluster that images are rewritten; `helm test` runs this.
 
@@ -48,19 +46,17 @@ def smoke(*, config_file: Path, namespace: str, kubeconfig: Path | None, patienc
 
     Exits with 1 if an image is not rewritten, and says whether Harbor is the reason.
     """
-    import structlog
-
     from webhook.config import load_config
     from webhook.kube.api import connect
     from webhook.survey.smoke import prove
     from webhook.text import printable
 
     # What the probes log is said once, in the error.
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    log_to_stderr(logging.CRITICAL)
     config = load_config(config_file)
 
     async def run() -> dict[str, str]:
-        async with connect(kubeconfig) as kube:
+        async with connect(kubeconfig, context=context) as kube:
             return await prove(kube, config, namespace, patience)
 
     for image, became in asyncio.run(run()).items():

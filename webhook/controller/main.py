@@ -54,6 +54,7 @@ class Options:
         lease: the Lease by which one controller is active.
         host: where the ops port listens.
         ops_port: the ops port; 0 takes a free one.
+        context: a context of *kubeconfig*, if not the current one.
         self_managed: whether certificates are issued and renewed.
         lifetimes: how long certificates live, if not as usual.
         times: those of the Lease, if not the usual ones.
@@ -66,6 +67,7 @@ class Options:
     lease: str
     host: str = "0.0.0.0"  # noqa: S104 -- Probes and Prometheus come from outside the Pod.
     ops_port: int = 8080
+    context: str | None = None
     self_managed: bool = True
     lifetimes: Lifetimes | None = None
     times: Times | None = None
@@ -85,7 +87,7 @@ async def run_controller(options: Options) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with connect(options.kubeconfig, _CALL_TIMEOUT) as kube:
+    async with connect(options.kubeconfig, _CALL_TIMEOUT, context=options.context) as kube:
         await Controller(kube, config, options).run(stop)
 
 

@@ -6,12 +6,13 @@ thousands of Pods, and would drop fields that they don't know.
 """
 
 import json
+import logging
 import os
 import random
 import ssl
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -36,6 +37,7 @@ _TIMEOUT: Final = 60.0  # Seconds, for one request with its body.
 _DEFAULT_KUBECONFIG: Final = "~/.kube/config"
 _OK: Final = 200
 _NOT_OK: Final = 300
+_UNAUTHORIZED: Final = 401
 _GONE: Final = 410
 _WATCH_SECONDS: Final = 240.0
 _SILENT_SECONDS: Final = 90.0
@@ -156,7 +158,9 @@ class Kube:
             ClusterError: with the status, if that is not 200.
         """
         answer = await self.request("GET", path, query=query)
-        if answer.status != 200:  # noqa: PLR2004
+        if answer.status == _UNAUTHORIZED:
+            raise ClusterError(f"{self.url}: does not accept these credentials", answer.status)
+        if answer.status != _OK:
             raise ClusterError(answer.message, answer.status)
         return answer.body
 
@@ -312,18 +316,21 @@ def backoff(failures: int, longest: float = 30.0) -> float:
 async def connect(
     kubeconfig: Path | None = None,
     timeout: float = _TIMEOUT,  # noqa: ASYNC109 -- Of each request, not of this.
+    *,
+    context: str | None = None,
 ) -> AsyncIterator[Kube]:
     """
     Open a way to the API server, and close it afterwards.
 
     Without *kubeconfig*: what ``KUBECONFIG`` names, else ``~/.kube/config`` if it is there, else
-    the ServiceAccount of the Pod that this runs in.
+    the ServiceAccount of the Pod that this runs in.  *context* is one of the kubeconfig's, if not
+    its current one.
 
     Raises:
         ClusterError: if none of these can be used.
     """
     configuration = Configuration()
-    await _load(configuration, kubeconfig)
+    await _load(configuration, kubeconfig, context)
     try:
         client = ApiClient(configuration)
     except (OSError, ssl.SSLError) as error:
@@ -333,12 +340,16 @@ async def connect(
         yield Kube(client, timeout)
 
 
-async def _load(configuration: Configuration, kubeconfig: Path | None) -> None:
+async def _load(
+    configuration: Configuration, kubeconfig: Path | None, context: str | None
+) -> None:
     name = _name(kubeconfig)
     # KUBECONFIG may name several files, some of which need not be there.
     if not any(os.path.isfile(path) for path in name.split(os.pathsep)):  # noqa: ASYNC240, PTH113
         if kubeconfig is not None or os.environ.get("KUBECONFIG"):
             raise ClusterError(f"{name}: No such file")
+        if context is not None:
+            raise ClusterError(f"There is no kubeconfig, so none with a context {context}.")
         try:
             _config.load_incluster_config(client_configuration=configuration)
         except _config.ConfigException as error:
@@ -348,9 +359,13 @@ async def _load(configuration: Configuration, kubeconfig: Path | None) -> None:
             ) from error
         return
     try:
-        await _config.load_kube_config(
-            config_file=name, client_configuration=configuration, persist_config=False
-        )
+        with _complaints() as complaints:
+            await _config.load_kube_config(
+                config_file=name,
+                context=context,
+                client_configuration=configuration,
+                persist_config=False,
+            )
     except _config.ConfigException as error:
         raise ClusterError(f"{name}: {error}") from error
     except yaml.YAMLError as error:
@@ -360,6 +375,24 @@ async def _load(configuration: Configuration, kubeconfig: Path | None) -> None:
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         # The loader indexes what it reads, and complains in Python's words.
         raise ClusterError(f"{name}: is no kubeconfig that can be used ({error})") from error
+
+    if complaints and not (configuration.api_key or configuration.cert_file):
+        raise ClusterError(f"{name}: no credentials can be had: {'; '.join(complaints)}")
+
+
+@contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """
+    Yield what the client only logs, before it goes on as nobody: that a plugin failed.
+    """
+    complaints: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: complaints.append(printable(record.getMessage()))  # type: ignore[method-assign]
+    logging.getLogger().addHandler(handler)
+    try:
+        yield complaints
+    finally:
+        logging.getLogger().removeHandler(handler)
 
 
 def _name(kubeconfig: Path | None) -> str:

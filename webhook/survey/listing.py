@@ -6,12 +6,14 @@ What can't be seen is noted and passed over: a survey of most of a cluster is be
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any, Final
 
 from webhook.errors import ClusterError
 from webhook.kube.api import Kube
 from webhook.pod.decision import Policy
 from webhook.survey.model import Survey, Unseen
+from webhook.survey.release import CONFIGURATIONS
 from webhook.survey.selectors import Installation, find_installation
 from webhook.survey.tally import TEMPLATES, Tally
 from webhook.text import timestamp
@@ -19,9 +21,6 @@ from webhook.text import timestamp
 
 __all__ = ["Progress", "survey"]
 
-_FORBIDDEN: Final = 403
-_GONE: Final = 410
-_CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 _GROUPS: Final = {
     "Namespace": "/api/v1",
     "Deployment": "/apis/apps/v1",
@@ -33,6 +32,8 @@ _GROUPS: Final = {
     "Job": "/apis/batch/v1",
     "Pod": "/api/v1",
 }
+# What has finished pulls nothing any more.
+_QUERIES: Final = {"Pod": {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}}
 
 Progress = Callable[[str, int], None]
 """
@@ -53,7 +54,8 @@ async def survey(
     Survey *namespaces*, or all, of the cluster called *name*.
 
     Raises:
-        ClusterError: if not even the first look is answered.
+        ClusterError: if not even the first look is answered, if a namespace is not there, or if
+            nothing at all may be listed.
     """
     listing = _Listing(cluster, progress)
     tally = Tally(policy, await listing.installation())
@@ -61,6 +63,8 @@ async def survey(
     for kind in TEMPLATES:
         await listing.objects(kind, _adder(tally, kind), known, everywhere=not namespaces)
     await listing.objects("Pod", tally.add_pod, known, everywhere=not namespaces)
+    if not listing.listed:
+        raise ClusterError(f"{name}: nothing could be listed: {listing.unseen[-1].why}")
     return tally.result(
         cluster=name,
         generated=timestamp(datetime.now(UTC)),
@@ -79,6 +83,7 @@ class _Listing:
 
     def __init__(self, cluster: Kube, progress: Progress) -> None:
         self.unseen: list[Unseen] = []
+        self.listed = 0
         self._cluster = cluster
         self._progress = progress
 
@@ -90,9 +95,9 @@ class _Listing:
             ClusterError: if there is no API server at all.
         """
         try:
-            listed = await self._cluster.get(_CONFIGURATIONS)
+            listed = await self._cluster.get(CONFIGURATIONS)
         except ClusterError as error:
-            if not error.status:
+            if error.status in (0, HTTPStatus.UNAUTHORIZED):
                 raise
             self.unseen.append(Unseen("the webhook configuration", str(error)))
             return None
@@ -106,6 +111,8 @@ class _Listing:
             try:
                 add(await self._cluster.get(f"/api/v1/namespaces/{name}"))
             except ClusterError as error:
+                if error.status == HTTPStatus.NOT_FOUND:
+                    raise ClusterError(f"namespace {name}: not found", error.status) from error
                 self.unseen.append(Unseen(f"the labels of namespace {name}", str(error)))
                 add({"metadata": {"name": name}})
         if wanted:
@@ -143,8 +150,9 @@ class _Listing:
                 if not count % 100:
                     self._progress(what, count)
             self._progress(what, count)
+            self.listed += 1
         except ClusterError as error:
-            if forbidden and error.status == _FORBIDDEN:
+            if forbidden and error.status == HTTPStatus.FORBIDDEN:
                 return False
             self.unseen.append(Unseen(what, str(error)))
         return True
@@ -158,7 +166,7 @@ class _Listing:
         seen: set[str] = set()
         for attempt in (1, 2):
             try:
-                async for page in self._cluster.pages(path):
+                async for page in self._cluster.pages(path, _QUERIES.get(kind)):
                     for item in page:
                         uid = str(item["metadata"].get("uid", ""))
                         if uid not in seen:
@@ -166,7 +174,7 @@ class _Listing:
                             yield item
             except ClusterError as error:
                 # A list that takes minutes outlives its version; it is begun again, once.
-                if error.status != _GONE or attempt > 1:
+                if error.status != HTTPStatus.GONE or attempt > 1:
                     raise
             else:
                 return

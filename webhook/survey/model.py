@@ -16,6 +16,7 @@ __all__ = [
     "ClusterImage",
     "Counts",
     "NamespaceReport",
+    "NodePulls",
     "PreflightResult",
     "ProbeResult",
     "RegistryReport",
@@ -228,10 +229,42 @@ class PreflightResult:
     message: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class NodePulls:
+    """
+    How many images a node pulls at a time, by its kubelet's own configuration.
+
+    Attributes:
+        node: its name.
+        at_once: one, or as many as the kubelet allows; None without a limit.
+    """
+
+    node: str
+    at_once: int | None
+
+
 @dataclass(slots=True)
 class Survey:
     """
     Everything that a report shows.
+
+    Attributes:
+        cluster: the API server's URL.
+        generated: when the survey ended (RFC 3339, UTC).
+        harbor: the host that images would come from.
+        mode: what the config says.
+        paused: what the config says.
+        installed: whether the cluster has our webhook configuration; None if that can't be seen.
+        namespaces: by name.
+        workloads: by namespace, kind and name.
+        registries: those with most Pods first.
+        reasons: uses of images by reason, the most frequent first.
+        unseen: what could not be looked at.
+        probes: how Harbor and its projects are, if they were asked.
+        preflight: what dry runs said, if any were made.
+        nodes: how nodes pull, if they were asked.
+        source: where the config is from.
+        placeholder: why a placeholder Harbor is judged by, or an empty string.
     """
 
     cluster: str
@@ -247,6 +280,9 @@ class Survey:
     unseen: list[Unseen] = field(default_factory=list)
     probes: list[ProbeResult] | None = None
     preflight: list[PreflightResult] | None = None
+    nodes: list[NodePulls] | None = None
+    source: str = ""
+    placeholder: str = ""
 
     @property
     def pods(self) -> Counts:

@@ -1,5 +1,8 @@
 """
-Find the policies of a cluster that would refuse a Pod whose image is on Harbor.
+Find what would hurt before it does.
+
+That is policies that refuse a Pod whose image is on Harbor, and nodes on which one pull that hangs
+stops all others.
 
 The API server is asked with dry runs: nothing is created.  Each rewritten image is tried beside its
 original, so that a Pod that is refused anyway isn't counted against Harbor.
@@ -16,12 +19,13 @@ from webhook.image.decision import Rewrite, rewrite_by_rules
 from webhook.kube.api import Kube
 from webhook.pod.decision import Policy
 from webhook.pod.model import MODE_LABEL
-from webhook.survey.model import PreflightResult, Survey
+from webhook.survey.model import NodePulls, PreflightResult, Survey, Unseen
 
 
-__all__ = ["preflight"]
+__all__ = ["node_pulls", "preflight"]
 
 _AT_ONCE: Final = 8
+_NODE_SECONDS: Final = 10.0
 _POLICY: Final = re.compile(
     r"(ValidatingAdmissionPolicy '[^']+')|admission (webhook \"[^\"]+\")|(violates PodSecurity)"
 )
@@ -63,6 +67,53 @@ def _candidates(survey: Survey, policy: Policy) -> Iterator[tuple[str, Rewrite, 
             if isinstance(decision, Rewrite) and decision.rule.project not in tried:
                 tried.add(decision.rule.project)
                 yield namespace.name, decision, image
+
+
+async def node_pulls(cluster: Kube, unseen: list[Unseen]) -> list[NodePulls]:
+    """
+    Ask every node's kubelet how it pulls; what can't be asked is noted in *unseen*.
+
+    While a kubelet that pulls one image at a time (its default) waits for a pull that hangs, no
+    other Pod's image is pulled on that node.
+    """
+    names: list[str] = []
+    try:
+        async for page in cluster.pages("/api/v1/nodes"):
+            names += [str(item["metadata"]["name"]) for item in page]
+    except ClusterError as error:
+        unseen.append(Unseen("how nodes pull", str(error)))
+        return []
+    limit = asyncio.Semaphore(_AT_ONCE)
+    failures: dict[str, list[str]] = {}
+
+    async def ask(name: str) -> NodePulls | None:
+        async with limit:
+            try:
+                return await _ask_node(cluster, name)
+            except ClusterError as error:
+                failures.setdefault(str(error), []).append(name)
+                return None
+
+    found = await asyncio.gather(*map(ask, names))
+    for why, nodes in failures.items():
+        others = f" and {len(nodes) - 1} others" if len(nodes) > 1 else ""
+        unseen.append(Unseen(f"how {nodes[0]}{others} pull{'' if others else 's'}", why))
+    return [pulls for pulls in found if pulls is not None]
+
+
+async def _ask_node(cluster: Kube, name: str) -> NodePulls:
+    try:
+        async with asyncio.timeout(_NODE_SECONDS):
+            answer = await cluster.get(f"/api/v1/nodes/{name}/proxy/configz")
+    except TimeoutError as error:
+        raise ClusterError(f"no answer within {_NODE_SECONDS:g} s") from error
+    found = answer.get("kubeletconfig") if isinstance(answer, dict) else None
+    if not isinstance(found, dict):
+        raise ClusterError("its kubelet does not tell its configuration")
+    # Both defaults are the kubelet's own (`pkg/kubelet/apis/config/v1beta1/defaults.go`).
+    if found.get("serializeImagePulls", True):
+        return NodePulls(name, 1)
+    return NodePulls(name, found.get("maxParallelImagePulls"))
 
 
 async def _attempt(

@@ -283,16 +283,20 @@ def _mode(
     Return the mode of a namespace, and why it is not what its label says.
     """
     label = labels.get(MODE_LABEL)
-    if label is None:
-        return "none", ""
-    if label not in ("enforce", "audit"):
+    if label not in (None, "enforce", "audit"):
         return "unknown", "the label must be enforce or audit"
+    why = ""
     if installation is not None and installation.entries:
-        selected = installation.modes({**labels, "kubernetes.io/metadata.name": name})
-        if label not in selected:
-            return "excluded", "the webhook configuration leaves this namespace out"
+        # Where there is no label: what if there were one?
+        labelled = {**labels, MODE_LABEL: label or "audit", "kubernetes.io/metadata.name": name}
+        if (label or "audit") not in installation.modes(labelled):
+            why = "the webhook configuration leaves this namespace out"
     elif name in ("kube-system", "kube-node-lease"):
-        return "excluded", "the chart leaves this namespace out"
+        why = "the chart leaves this namespace out"
+    if label is None:
+        return "none", why
+    if why:
+        return "excluded", why
     if policy.mode == "audit" and label == "enforce":
         return "audit", "the config says mode: audit"
     return label, ""

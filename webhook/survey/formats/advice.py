@@ -45,6 +45,13 @@ def _steps(survey: Survey) -> Iterator[Step]:
             f"{_some(len(survey.unseen), 'list')} could not be read, so numbers are too low. "
             "Run the audit as a user that may list these.",
         )
+    if survey.placeholder:
+        yield Step(
+            "Name your Harbor",
+            f"{survey.placeholder}, so a placeholder Harbor is judged by. Run the audit with the "
+            "config that you will install.",
+            "harbor-cache audit --config harbor-cache.yaml",
+        )
     bad = [probe for probe in survey.probes or () if probe.state != "available"]
     # Where Harbor as a whole can't serve, its projects can't either.
     bad = [probe for probe in bad if probe.name == HARBOR] or bad
@@ -64,6 +71,15 @@ def _steps(survey: Survey) -> Iterator[Step]:
             "Allow the Harbor host in policies",
             f"{', '.join(policies)} would refuse rewritten Pods in {_named(places)}. "
             f"Allow images from {survey.harbor} there before enforcing.",
+        )
+    serial = [n.node for n in survey.nodes or () if n.at_once == 1]
+    if serial:
+        yield Step(
+            "Let nodes pull several images at a time",
+            f"{_named(serial)} {'pulls' if len(serial) == 1 else 'pull'} one image at a time: "
+            "while one pull hangs, no other Pod gets its image there. Set this in the kubelet's "
+            "configuration, and restart it.",
+            "serializeImagePulls: false\nmaxParallelImagePulls: 5",
         )
     wrong = [n for n in survey.namespaces if n.mode in ("unknown", "excluded")]
     if wrong:
@@ -88,21 +104,22 @@ def _steps(survey: Survey) -> Iterator[Step]:
             "upstream's credentials. Exclude such repositories, or keep these workloads out with "
             'the label harbor-cache.io/mode: "off".',
         )
-    ready = [n for n in survey.namespaces if n.mode == "none" and n.would_rewrite]
+    # Where *why* speaks, a label would do nothing.
+    ready = [n for n in survey.namespaces if n.mode == "none" and n.would_rewrite and not n.why]
     if ready:
         largest = max(ready, key=lambda n: n.would_rewrite)
         yield Step(
             "Try one namespace in audit mode",
             f"{_some(len(ready), 'namespace')} without a mode label would profit. "
             "Audit mode changes nothing, and reports what would change.",
-            f"kubectl label namespace {largest.name} harbor-cache.io/mode=audit",
+            f"kubectl label --overwrite namespace {largest.name} harbor-cache.io/mode=audit",
         )
     audited = [n for n in survey.namespaces if n.mode == "audit" and n.would_rewrite]
     if audited and survey.mode == "enforce":
         yield Step(
             "Go from audit to enforce",
             f"{_named([n.name for n in audited])}: once the above is done.",
-            f"kubectl label namespace {audited[0].name} harbor-cache.io/mode=enforce --overwrite",
+            f"kubectl label --overwrite namespace {audited[0].name} harbor-cache.io/mode=enforce",
         )
 
 

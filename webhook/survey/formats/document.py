@@ -43,6 +43,8 @@ def as_document(survey: Survey) -> dict[str, Any]:
         "mode": survey.mode,
         "paused": survey.paused,
         "installed": survey.installed,
+        "configFrom": survey.source,
+        "placeholder": survey.placeholder,
         "complete": not survey.unseen,
         "summary": {
             "namespaces": len(survey.namespaces),
@@ -72,6 +74,8 @@ def as_document(survey: Survey) -> dict[str, Any]:
             }
             for result in survey.preflight
         ],
+        "nodes": survey.nodes
+        and [{"node": n.node, "pullsAtOnce": n.at_once} for n in survey.nodes],
     }
 
 

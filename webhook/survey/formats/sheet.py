@@ -4,6 +4,7 @@ A survey as CSV: one line per image of a workload.
 
 import csv
 import io
+import re
 
 from typing import Final
 
@@ -19,8 +20,12 @@ _COLUMNS: Final = (
     "pull_secrets",
 )
 _LIMIT: Final = 4096
-# A spreadsheet takes a cell that begins with one of these for a formula.
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "|", "%")
+# What a spreadsheet takes for the beginning of a formula.  It may read the file with semicolons
+# or tabs between cells, so that a cell of its own begins behind each of these; and full-width
+# forms are as good as the others to some.
+_SIGNS: Final = "=+-@|%"
+_WIDE_SIGNS: Final = "".join(chr(ord(sign) + 0xFEE0) for sign in _SIGNS)
+_FORMULA: Final = re.compile(rf"(^|[,;\t])(?=[\s\"']*[{re.escape(_SIGNS + _WIDE_SIGNS)}])")
 
 
 def as_csv(survey: Survey) -> str:
@@ -56,5 +61,4 @@ def as_csv(survey: Survey) -> str:
 
 
 def _harmless(cell: str) -> str:
-    text = printable(cell, _LIMIT)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return _FORMULA.sub(r"\1'", printable(cell, _LIMIT))

@@ -4,6 +4,8 @@ A survey as tables for a terminal.
 
 import io
 
+from typing import Final
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +19,18 @@ from webhook.text import printable
 
 __all__ = ["as_table"]
 
+_UNFOLDED: Final = 100_000
+_GOOD: Final = "green"
+_BAD: Final = "bold red"
+_STYLES: Final = {
+    "would-rewrite": _GOOD,
+    "kept": "yellow",
+    "enforce": _GOOD,
+    "audit": "cyan",
+    "unknown": _BAD,
+    "excluded": "yellow",
+}
+
 
 def as_table(survey: Survey, width: int | None = None, *, color: bool = False) -> str:
     """
@@ -25,7 +39,8 @@ def as_table(survey: Survey, width: int | None = None, *, color: bool = False) -
     output = io.StringIO()
     console = Console(
         file=output,
-        width=width or 120,
+        # Nothing is folded in a file or a pipe, where programs read it.
+        width=width or _UNFOLDED,
         force_terminal=color,
         color_system="standard" if color else None,
         highlight=False,
@@ -42,15 +57,22 @@ def as_table(survey: Survey, width: int | None = None, *, color: bool = False) -
         f"{survey.harbor}; Pods now: {pods.cached} on Harbor, {pods.direct} direct, "
         f"{pods.restored} restored"
     )
+    if survey.installed is False:
+        console.print("harbor-cache-webhook is not installed in this cluster")
+    if survey.placeholder:
+        console.print(
+            f"{survey.harbor} is a placeholder: {_plain(survey.placeholder)}", style=_BAD
+        )
     console.print(
         f"A start of the whole fleet pulls {survey.rate_limited_pulls} images from registries "
         "with a rate limit"
     )
     for table in (_registries(survey), _reasons(survey), _namespaces(survey), _workloads(survey)):
-        console.print()
-        console.print(table)
+        if table.row_count:
+            console.print()
+            console.print(table)
     _extras(console, survey)
-    return output.getvalue()
+    return "".join(f"{line.rstrip()}\n" for line in output.getvalue().split("\n")[:-1])
 
 
 def _table(title: str, *columns: str, numbers: int) -> Table:
@@ -99,7 +121,9 @@ def _namespaces(survey: Survey) -> Table:
     for n in survey.namespaces:
         mode = n.mode if n.mode != "unknown" else f"unknown ({printable(n.label or '', 40)})"
         numbers = (n.pods.total, n.pods.cached, n.pods.restored, n.would_rewrite, n.kept)
-        table.add_row(_plain(n.name), Text(mode), n.why, *map(str, numbers))
+        table.add_row(
+            _plain(n.name), Text(mode, _STYLES.get(n.mode, "")), n.why, *map(str, numbers)
+        )
     return table
 
 
@@ -113,7 +137,7 @@ def _workloads(survey: Survey) -> Table:
                 _plain(workload.namespace),
                 _plain(f"{workload.kind.lower()}/{workload.name}"),
                 _plain(image.image),
-                image.outcome,
+                Text(image.outcome, _STYLES[image.outcome]),
                 str(image.reason),
                 str(workload.pods.total),
             )
@@ -128,6 +152,14 @@ def _extras(console: Console, survey: Survey) -> None:
             [
                 f"{r.namespace}: {r.outcome} {r.policy or ''} {r.message}".rstrip()
                 for r in survey.preflight or ()
+            ],
+        ),
+        (
+            "Nodes",
+            [
+                f"{n.node}: pulls {n.at_once or 'any number of'} "
+                f"image{'' if n.at_once == 1 else 's'} at a time"
+                for n in survey.nodes or ()
             ],
         ),
         ("Not seen", [f"{unseen.what}: {unseen.why}" for unseen in survey.unseen]),
