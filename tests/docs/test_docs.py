@@ -22,7 +22,7 @@ from webhook.config.base import parse_duration
 from webhook.harbor.client import Cause as ProbeCause
 from webhook.image.decision import Reason
 from webhook.process.metrics import ControllerMetrics, WebhookMetrics
-from webhook.recovery.restore import Cause, LeftReason
+from webhook.recovery.move import Cause, LeftReason
 from webhook.survey.explanation import REASONS
 
 

@@ -20,9 +20,20 @@ _REVIEW_BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0
 _PROBE_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
 
 _RELOADS: Final = ("loaded", "refused")
-_RECOVERIES: Final = ("project-unavailable", "pull-hangs", "pull-fails")
+_RECOVERIES: Final = (
+    "project-unavailable",
+    "pull-hangs",
+    "pull-fails",
+    "former-rule",
+    "upstream-limited",
+    "upstream-unreachable",
+    "upstream-denied",
+    "upstream-absent",
+    "upstream-fails",
+)
 _RECOVERY_FAILURES: Final = (
     "record-mismatch",
+    "taken-back",
     "image-volume",
     "ephemeral-container",
     "conflict",

@@ -11,10 +11,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from webhook.pod.model import RECORD_PREFIX, REWRITTEN_LABEL, Place
+import msgspec
+
+from webhook.pod.model import RECORD_PREFIX, Place, Pod
+from webhook.recovery.failure import PullFailure, classify, tells_the_cause
 
 
-__all__ = ["PULL_FAILURES", "StartedContainer", "WaitingContainer", "WatchedPod", "watched_pod"]
+__all__ = [
+    "PULL_FAILURES",
+    "StartedContainer",
+    "WaitingContainer",
+    "WatchedPod",
+    "names",
+    "watched_pod",
+]
 
 PULL_FAILURES: Final = frozenset(
     {
@@ -29,6 +39,11 @@ PULL_FAILURES: Final = frozenset(
 """
 The reasons by which a container waits after its image could not be had.  ``InvalidImageName`` is
 not among them: the original is as invalid.
+"""
+
+_MOST: Final = 1024
+"""
+So much of a message is kept, in characters.
 """
 
 _NOT_YET_STARTED: Final = frozenset({"ContainerCreating", "PodInitializing"})
@@ -54,7 +69,10 @@ class WaitingContainer:
         reason: why it waits, in the kubelet's word.
         names_image: whether the kubelet's message is about this container's own image.
         volume_image: the image of a volume that the message is about instead, or empty.
-        may_hang: it never had a container ID, and it is this container's turn to be pulled.
+        may_hang: it never had a container ID, it is this container's turn to be pulled, and
+            nothing is said about a pull of this image that has ended.
+        failure: whose fault the failed pull is; None where the message does not say.
+        message: what the kubelet says about it, cut.
     """
 
     place: Place
@@ -67,6 +85,8 @@ class WaitingContainer:
     names_image: bool
     volume_image: str
     may_hang: bool
+    failure: PullFailure | None = None
+    message: str = ""
 
     @property
     def failing(self) -> bool:
@@ -90,6 +110,13 @@ class WaitingContainer:
         return f"/spec/{self.place}/{self.index}/name"
 
     @property
+    def status_name_pointer(self) -> str:
+        """
+        Return the JSON Pointer of the container's name in its status.
+        """
+        return f"/status/{_STATUSES[self.place]}/{self.status_index}/name"
+
+    @property
     def reason_pointer(self) -> str:
         """
         Return the JSON Pointer of the waiting reason within the Pod.
@@ -106,17 +133,22 @@ class StartedContainer:
         name: its name.
         image: its image.
         always_pulled: its image was certainly asked for at the registry.
+        record: its recorded original image; empty if there is none.
     """
 
     name: str
     image: str
     always_pulled: bool
+    record: str = ""
+
+
+_NOTHING: Final = Pod()
 
 
 @dataclass(frozen=True, slots=True)
 class WatchedPod:
     """
-    A Pod that carries our label and is neither deleted nor finished.
+    A Pod that is neither deleted nor finished.
 
     Attributes:
         namespace: where it is.
@@ -126,6 +158,8 @@ class WatchedPod:
         scheduled: when it was scheduled, in seconds since 1970; None before that.
         waiting: its containers that wait for their image, or may.
         started: its containers that have run.
+        version: its resourceVersion as a number, which grows with every change; 0 if unknown.
+        reviewed: what admission reads of it.
     """
 
     namespace: str
@@ -135,30 +169,41 @@ class WatchedPod:
     scheduled: float | None
     waiting: tuple[WaitingContainer, ...]
     started: tuple[StartedContainer, ...]
+    version: int = 0
+    reviewed: Pod = _NOTHING
 
 
 def watched_pod(pod: Mapping[str, Any]) -> WatchedPod | None:
     """
     Return what matters of *pod* (as JSON), or None if it is none of our business.
 
-    That is a Pod without our label, one that is being deleted, and one that has finished.
+    That is one that is being deleted, and one that has finished.
     """
     metadata: Mapping[str, Any] = pod.get("metadata") or {}
     spec: Mapping[str, Any] = pod.get("spec") or {}
     status: Mapping[str, Any] = pod.get("status") or {}
-    if (metadata.get("labels") or {}).get(REWRITTEN_LABEL) != "true":
-        return None
     if metadata.get("deletionTimestamp") or status.get("phase") in ("Succeeded", "Failed"):
         return None
+    annotations = metadata.get("annotations") or {}
     return WatchedPod(
         namespace=metadata.get("namespace", ""),
         name=metadata.get("name", ""),
         uid=metadata.get("uid", ""),
         node=spec.get("nodeName") or "",
         scheduled=_scheduled(status),
-        waiting=tuple(_waiting(metadata.get("annotations") or {}, spec, status)),
-        started=tuple(_started(spec, status)),
+        waiting=tuple(_waiting(annotations, spec, status)),
+        started=tuple(_started(annotations, spec, status)),
+        version=_version(metadata.get("resourceVersion")),
+        reviewed=msgspec.convert(pod, Pod),
     )
+
+
+def _version(resource_version: str | None) -> int:
+    """
+    Return a resourceVersion as a number: they can be compared since Kubernetes 1.35.
+    """
+    text = resource_version or ""
+    return int(text) if text.isascii() and text.isdigit() else 0
 
 
 def _scheduled(status: Mapping[str, Any]) -> float | None:
@@ -194,36 +239,48 @@ def _waiting(
             if waiting is None:
                 continue
             reason = waiting.get("reason") or ""
-            may_hang = (
+            image, message = container.get("image") or "", waiting.get("message") or ""
+            names_image = names(message, image)
+            volume_image = (
+                "" if names_image else next((v for v in volumes if names(message, v)), "")
+            )
+            failed = reason in PULL_FAILURES
+            failure = classify(reason, message) if failed and tells_the_cause(message) else None
+            never_ended = (
                 reason in _NOT_YET_STARTED
+                # After a move the kubelet goes on to tell of the image before, while it pulls.
+                or (failed and not names_image and not volume_image)
+                # A runtime cancels a pull that makes no progress.
+                or (failure is PullFailure.KUBELET and "context canceled" in message)
+            )
+            may_hang = (
+                never_ended
                 and place is not Place.EPHEMERAL_CONTAINERS
                 and not seen.get("containerID")
                 and not seen.get("lastState")
                 and not seen.get("restartCount")
                 and _is_due(place, index, spec, initialised)
             )
-            if reason not in PULL_FAILURES and not may_hang:
-                continue
-            image, message = container.get("image") or "", waiting.get("message") or ""
-            names_image = _names(message, image)
-            volume_image = (
-                "" if names_image else next((v for v in volumes if _names(message, v)), "")
-            )
-            yield WaitingContainer(
-                place=place,
-                index=index,
-                status_index=status_index,
-                name=container["name"],
-                image=image,
-                record=annotations.get(RECORD_PREFIX + container["name"], ""),
-                reason=reason,
-                names_image=names_image,
-                volume_image=volume_image,
-                may_hang=may_hang,
-            )
+            if failed or may_hang:
+                yield WaitingContainer(
+                    place=place,
+                    index=index,
+                    status_index=status_index,
+                    name=container["name"],
+                    image=image,
+                    record=annotations.get(RECORD_PREFIX + container["name"], ""),
+                    reason=reason,
+                    names_image=names_image,
+                    volume_image=volume_image,
+                    may_hang=may_hang,
+                    failure=failure,
+                    message=message[:_MOST],
+                )
 
 
-def _started(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[StartedContainer]:
+def _started(
+    annotations: Mapping[str, str], spec: Mapping[str, Any], status: Mapping[str, Any]
+) -> Iterator[StartedContainer]:
     for _, containers, statuses in _lists(spec, status):
         for container in containers:
             found = _status(statuses, container["name"])
@@ -232,7 +289,9 @@ def _started(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[Sta
             state = found[1].get("state") or {}
             if "running" in state or "terminated" in state:
                 always = container.get("imagePullPolicy") == "Always"
-                yield StartedContainer(container["name"], container.get("image") or "", always)
+                name = container["name"]
+                record = annotations.get(RECORD_PREFIX + name, "")
+                yield StartedContainer(name, container.get("image") or "", always, record)
 
 
 def _lists(
@@ -273,7 +332,7 @@ def _is_due(place: Place, index: int, spec: Mapping[str, Any], initialised: int)
     return initialised == len(spec.get("initContainers") or ())
 
 
-def _names(message: str, image: str) -> bool:
+def names(message: str, image: str) -> bool:
     """
     Tell whether a kubelet's *message* is about *image*, and not one that it is a part of.
 
