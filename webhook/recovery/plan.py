@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from webhook.admission.admit import Policy
 from webhook.config import Recovery
 from webhook.image.availability import Availability
+from webhook.pod.decision import Policy
 from webhook.recovery.ladder import Waits
 from webhook.recovery.memory import PodMemory
 from webhook.recovery.move import Health, Left, LeftReason, Move, Plan

@@ -6,10 +6,10 @@ Admission is asked, as if the Pod came in now: whatever it leaves alone is left 
 
 from collections.abc import Callable, Iterator
 
-from webhook.admission.admit import Policy, decide_pod
 from webhook.config import Recovery
 from webhook.image.availability import Availability, State
 from webhook.image.decision import Rewrite, rewrite_by_rules
+from webhook.pod.decision import Policy, decide_pod
 from webhook.pod.model import Place, PodSpec
 from webhook.recovery.failure import PullFailure
 from webhook.recovery.memory import PodMemory
