@@ -115,7 +115,9 @@ def test_a_wrong_config(render, tmp_path):
     assert not out.exists()
 
 
-@pytest.mark.parametrize("kind", ["harbor", "traefik", "dex", "containerd", "docker", "certs"])
+@pytest.mark.parametrize(
+    "kind", ["harbor", "traefik", "dex", "containerd", "docker", "nodes", "certs"]
+)
 def test_every_kind_has_help(kind):
     """
     Each kind explains itself and its options.

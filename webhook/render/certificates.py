@@ -13,7 +13,7 @@ from certs.bundle import CertificateError, Pair, is_signed_by, names_of
 from webhook.config import Config
 from webhook.errors import RenderError
 from webhook.render.files import File
-from webhook.render.kinds import public_host, template
+from webhook.render.templating import public_host, template
 
 
 __all__ = ["certificates"]

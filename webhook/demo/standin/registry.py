@@ -32,7 +32,7 @@ def _realm(call: Call) -> str:
     return f"{call.harbor.external_scheme}://{call.request.host}/service/token"
 
 
-@REGISTRY.add("GET", "/v2/", fact="recorded: v2 ping")
+@REGISTRY.add("GET", "/v2/", fact="recorded: v2 ping", query="ns")
 async def _ping(call: Call) -> web.Response:
     if call.principal.name:
         return web.json_response({}, headers=_VERSION)
