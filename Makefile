@@ -65,6 +65,11 @@ fuzz: setup ## Send a hundred thousand damaged reviews; every patch must apply
 bench: setup cluster-binaries ## Measure throughput, latency, memory and growth; tables and build/benchmarks.json
 	@$(RUN) python -m benchmarks $(if $(DOCS),--docs)
 
+.PHONY: compare
+compare: setup ## Do Pods and pipelines run, with and without a cache?  A real node; root; 40 minutes
+	@$(RUN) python -m tests.support.cluster.binaries --node
+	@$(RUN) python -m benchmarks.compare $(if $(DOCS),--docs)
+
 .PHONY: faults
 faults: setup cluster-binaries ## Break everything while Pods are created; a table and build/faults.json
 	@$(RUN) python -m tests.faults $(if $(DOCS),--docs)

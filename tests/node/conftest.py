@@ -37,7 +37,7 @@ def site(_shared_site):
     Provide the session's site, and repair it after the test.
     """
     yield _shared_site
-    _shared_site.repair_harbor()
+    _shared_site.repair()
 
 
 @pytest.fixture

@@ -2,16 +2,21 @@
 Tiny images for Pods to pull: Debian's static busybox and nothing else, about 2 MB.
 """
 
+import hashlib
+import json
 import shutil
 import subprocess
 import tempfile
+import urllib.request
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 
-__all__ = ["push_image", "save_image"]
+__all__ = ["push_image", "push_images", "save_image"]
 
+_BASE = "library/base"
 _APPLETS = ("sh", "sleep", "echo", "true", "false", "cat")
 
 
@@ -56,6 +61,47 @@ def push_image(registry: str, name: str) -> None:
             *("skopeo", "copy", "--quiet", "--dest-tls-verify=false"),
             *(f"oci:{layout}:1", f"docker://{registry}/{name}"),
         )
+
+
+def push_images(registry: str, repositories: Sequence[str], tag: str = "1") -> None:
+    """
+    Push an image to each of *repositories* (`library/web`), as `push_image` does but quickly.
+
+    They differ in one label, so in their digest; the layers are pushed once.
+    """
+    push_image(registry, f"{_BASE}:{tag}")
+    base = _ask(registry, f"/v2/{_BASE}/manifests/{tag}")
+    manifest = json.loads(base)
+    config = json.loads(_ask(registry, f"/v2/{_BASE}/blobs/{manifest['config']['digest']}"))
+    for name in repositories:
+        config["config"]["Labels"] = {"name": name}
+        blob = json.dumps(config).encode()
+        digest = f"sha256:{hashlib.sha256(blob).hexdigest()}"
+        for layer in manifest["layers"]:
+            mount = f"/v2/{name}/blobs/uploads/?mount={layer['digest']}&from={_BASE}"
+            _ask(registry, mount, method="POST")
+        place = _ask(registry, f"/v2/{name}/blobs/uploads/", method="POST", location=True)
+        _ask(registry, f"{place}&digest={digest}", method="PUT", body=blob)
+        manifest["config"] |= {"digest": digest, "size": len(blob)}
+        kind = manifest.get("mediaType") or "application/vnd.oci.image.manifest.v1+json"
+        body = json.dumps(manifest).encode()
+        _ask(registry, f"/v2/{name}/manifests/{tag}", method="PUT", body=body, kind=kind)
+
+
+def _ask(
+    registry: str,
+    path: str,
+    *,
+    method: str = "GET",
+    body: bytes | None = None,
+    kind: str = "application/octet-stream",
+    location: bool = False,
+) -> str:
+    url = path if path.startswith("http") else f"http://{registry}{path}"
+    headers = {"Accept": "application/vnd.oci.image.manifest.v1+json", "Content-Type": kind}
+    request = urllib.request.Request(url, data=body, method=method, headers=headers)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return answer.headers["Location"] if location else answer.read().decode()
 
 
 def save_image(path: Path, name: str) -> Path:

@@ -19,6 +19,7 @@ import trustme
 from tests.support.kube.client import ApiClient
 from tests.support.kube.registration import TRIAL_NAMESPACE, register, webhook_configuration
 from tests.support.kube.webhook import WebhookProcess, configuration
+from tests.support.node.front import Front, Trouble
 from tests.support.node.images import push_image
 from tests.support.node.node import Node
 from tests.support.node.registry import Registry
@@ -46,8 +47,9 @@ class Site:
     """
     A cluster with one node, an upstream registry, a Harbor that caches it, and the webhook.
 
-    `sections` go into the webhook's config; `users` are further users of the API server.  All of
-    it is in one temporary directory, which is removed at the end unless `keep` was set.
+    `sections` go into the webhook's config; `users` are further users of the API server.  With
+    `credulous` the webhook's probes go to another Harbor, which is always well.  All of it is in
+    one temporary directory, which is removed at the end unless `keep` was set.
     """
 
     def __init__(
@@ -55,15 +57,18 @@ class Site:
         *,
         sections: dict[str, Any] | None = None,
         users: dict[str, tuple[str, ...]] | None = None,
+        credulous: bool = False,
     ) -> None:
         self.keep = False
         self.directory = Path(tempfile.mkdtemp(prefix="site-"))
         self.upstream = Registry(self.directory / "upstream")
-        self.store = Registry(self.directory / "store", caches=self.upstream.url)
+        self.front = Front(self.upstream.url)
+        self.store = Registry(self.directory / "store", caches=self.front.url)
         self.harbor = ThreadedStandIn(HarborStandIn(forward={PROJECT: self.store.url}))
         self.quarantine_file = self.directory / "quarantine.json"
         self._sections = sections or {}
         self._users = users
+        self._credulous = credulous
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -85,10 +90,13 @@ class Site:
     def _start(self) -> None:
         enter = self._stack.enter_context
         enter(self.upstream)
+        enter(self.front)
         enter(self.store)
         enter(self.harbor)
         self.harbor_host = self.harbor.url.removeprefix("http://")
         self.config = configuration(self.harbor.url, **self._sections)
+        if self._credulous:
+            self.config["harbor"]["apiUrl"] = enter(ThreadedStandIn()).url
         self.webhook = enter(
             WebhookProcess(
                 self.directory / "webhook",
@@ -106,7 +114,7 @@ class Site:
                 service_accounts=True,
             )
         )
-        registries = {"docker.io": self.upstream.url, self.harbor_host: self.harbor.url}
+        registries = {"docker.io": self.front.url, self.harbor_host: self.harbor.url}
         self.node = enter(Node(self.cluster, self.directory / "node", registries))
         # In a thread: a test that starts a site has an event loop of its own.
         with ThreadPoolExecutor(1) as thread:
@@ -137,11 +145,13 @@ class Site:
         """
         self.harbor.set_fault(breakage.value)
 
-    def repair_harbor(self) -> None:
+    def repair(self) -> None:
         """
-        Bring Harbor back, with what it had cached.
+        Bring Harbor back, with what it had cached, and the upstream.
         """
         self.harbor.set_fault(Fault.NONE)
+        self.front.slow = 0.0
+        self.front.set_trouble(Trouble.NONE)
 
     async def wait_until_rewriting(
         self, client: ApiClient, *, rewriting: bool = True, within: float = 30.0
