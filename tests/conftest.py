@@ -2,6 +2,10 @@
 What all tests share.
 """
 
+import pytest
+import structlog
+
+
 _MEASURING = {"kube", "node", "slow"}
 
 
@@ -19,3 +23,13 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.section("Measured")
         for line in lines:
             terminalreporter.write_line(line)
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was():
+    """
+    Put the configuration of the log back: a command that ran in this process sets its own.
+    """
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
