@@ -16,6 +16,9 @@ CACHE = Finding(State.CACHE_ONLY, "upstream-unhealthy", "…")
 THRESHOLDS = Thresholds(failures=2, successes=2, probation=60.0)
 
 
+SILENT = Finding(State.UNAVAILABLE, "timeout", "no answer within 2 s", answered=False)
+
+
 def states(findings, thresholds=THRESHOLDS, step=5.0):
     track, seen = Track(), []
     for number, finding in enumerate(findings):
@@ -86,3 +89,32 @@ def test_since_is_when_the_state_began():
     track = track.after(DOWN, 3.0, THRESHOLDS).after(DOWN, 4.0, THRESHOLDS)
 
     assert (State.UNAVAILABLE, 3.0, DOWN) == (track.state, track.since, track.last)
+
+
+@pytest.mark.parametrize(
+    ("findings", "expected"),
+    [
+        ([UP, SILENT], [("available", "available"), ("available", "unavailable")]),
+        ([CACHE, SILENT], [("cache-only", "cache-only"), ("cache-only", "unavailable")]),
+        (
+            [UP, SILENT, UP],
+            [*[("available", s) for s in ("available", "unavailable")], ("available",) * 2],
+        ),
+        ([UP, DOWN], [("available", "available")] * 2),
+        ([SILENT], [("unknown", "unknown")]),
+        (
+            [UP, SILENT, DOWN],
+            [("available",) * 2, ("available", "unavailable"), ("unavailable",) * 2],
+        ),
+    ],
+)
+def test_no_answer_keeps_new_images_at_once(findings, expected):
+    """
+    One look without an answer changes what new images are decided from, and nothing that is held.
+    """
+    track, seen = Track(), []
+    for number, finding in enumerate(findings):
+        track = track.after(finding, number * 5.0, THRESHOLDS)
+        seen.append((track.state.value, track.for_new_images.value))
+
+    assert expected == seen

@@ -94,19 +94,40 @@ FAULTS = {
 async def test_every_fault_ends_in_unavailable(harbor, fault, cause):
     """
     Two rounds with any fault make Harbor and all projects unavailable, with the cause named.
+
+    Where nothing is answered, the first one keeps new images already.
     """
     monitor = Monitor(config(harbor.url, probe=IMPATIENT if cause == "timeout" else FAST))
     await monitor.round()
     await harbor.set_fault(fault)
     await monitor.round()
-    after_one = monitor.view().harbor
+    after_one, held = monitor.view().harbor, monitor.since(QUAY)[0]
     await monitor.round()
     view, status = monitor.view(), monitor.status()
 
-    assert State.AVAILABLE is after_one
+    assert State.AVAILABLE is held
+    assert after_one is (State.UNAVAILABLE if cause == "timeout" else State.AVAILABLE)
+    assert State.UNAVAILABLE is monitor.since(QUAY)[0]
     assert State.UNAVAILABLE is view.harbor
     assert {State.UNAVAILABLE} == set(view.projects.values())
     assert cause == status.harbor.cause
+
+
+@pytest.mark.parametrize("then", [Fault.NONE, Fault.BAD_GATEWAY])
+async def test_one_probe_without_an_answer_keeps_images_until_one_answers(harbor, then):
+    """
+    Whatever the thresholds say, and whatever the answer is: they judge it as they judge others.
+    """
+    monitor = Monitor(config(harbor.url, probe=IMPATIENT | {"failureThreshold": 9}))
+    seen = []
+    for fault in (Fault.NONE, Fault.HANG, then):
+        await harbor.set_fault(fault)
+        await monitor.round()
+        status = monitor.status().harbor
+        seen.append((monitor.view().harbor, monitor.view().project(QUAY), status.state))
+
+    assert [(State.AVAILABLE,) * 3, (State.UNAVAILABLE,) * 3, (State.AVAILABLE,) * 3] == seen
+    assert State.AVAILABLE is monitor.since(QUAY)[0]
 
 
 async def test_every_fault_is_recovered_from(harbor):

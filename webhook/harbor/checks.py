@@ -11,6 +11,7 @@ import asyncio
 import re
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -31,7 +32,6 @@ MANIFEST_TYPES: Final = (
     "application/vnd.docker.distribution.manifest.v2+json",
 )
 _ACCEPT: Final = {"Accept": ", ".join(MANIFEST_TYPES)}
-_TOO_MANY_REQUESTS: Final = 429
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 _BEARER: Final = re.compile(r'Bearer .*realm="[^"]+"', re.IGNORECASE)
 _NAME: Final = re.compile(r"[a-z-]{1,20}", re.ASCII)
@@ -54,7 +54,7 @@ async def check_harbor(client: HarborClient, project: str | None) -> tuple[str, 
 
 async def _check_health(client: HarborClient) -> tuple[str, ...]:
     answer = await client.call("GET", "/api/v2.0/health", authorization="")
-    health = answer.check(200).json()
+    health = answer.check(HTTPStatus.OK).json()
     components = health.get("components") if isinstance(health, dict) else None
     if not isinstance(components, list):
         raise fail(Cause.NOT_HARBOR, "the health page is not Harbor's")
@@ -73,8 +73,8 @@ async def _check_health(client: HarborClient) -> tuple[str, ...]:
 
 async def _check_token_flow(client: HarborClient, project: str | None) -> None:
     answer = await client.call("GET", "/v2/", authorization="")
-    answer.check(401, 200)
-    if answer.status == 401 and not _challenged(answer):  # noqa: PLR2004
+    answer.check(HTTPStatus.UNAUTHORIZED, HTTPStatus.OK)
+    if answer.status == HTTPStatus.UNAUTHORIZED and not _challenged(answer):
         raise fail(Cause.NOT_HARBOR, "/v2/ names no token service")
     if project is not None:
         await token_for(client, f"{project}/library/harbor-cache-probe")
@@ -95,7 +95,7 @@ async def token_for(client: HarborClient, repository: str) -> str:
         HarborError: where none is given.
     """
     query = {"service": "harbor-registry", "scope": f"repository:{repository}:pull"}
-    answer = (await client.call("GET", "/service/token", query=query)).check(200).json()
+    answer = (await client.call("GET", "/service/token", query=query)).check(HTTPStatus.OK).json()
     token = answer.get("token") if isinstance(answer, dict) else None
     if not isinstance(token, str) or not token:
         raise fail(Cause.NOT_HARBOR, "the token service gives no token")
@@ -114,16 +114,16 @@ async def read_summary(client: HarborClient, project: str) -> Mapping[str, Any]:
         f"/api/v2.0/projects/{quote(project, safe='')}/summary",
         headers={"X-Is-Resource-Name": "true"},
     )
-    if answer.status in (401, 403):
+    if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         why = (
             "the robot account can't see it, or its secret is wrong"
             if client.credentials
             else "it is absent or private"
         )
         raise fail(Cause.UNAUTHORIZED, f"the project {project} can't be read: {why}")
-    if answer.status == 404:  # noqa: PLR2004
+    if answer.status == HTTPStatus.NOT_FOUND:
         raise fail(Cause.NOT_FOUND, f"there is no project {project}")
-    summary = answer.check(200).json()
+    summary = answer.check(HTTPStatus.OK).json()
     if not isinstance(summary, dict) or "repo_count" not in summary:
         raise fail(Cause.NOT_HARBOR, "the project's summary is not Harbor's")
     registry = summary.get("registry")
@@ -148,11 +148,11 @@ async def check_canary(client: HarborClient, project: str, canary: str) -> None:
         headers=_ACCEPT,
         authorization=f"Bearer {token}",
     )
-    if answer.status == _TOO_MANY_REQUESTS:
+    if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
         return
-    if answer.status == 404:  # noqa: PLR2004
+    if answer.status == HTTPStatus.NOT_FOUND:
         raise fail(Cause.CANARY, f"the canary {canary} is answered with HTTP 404")
-    answer.check(200)
+    answer.check(HTTPStatus.OK)
     digest = answer.headers.get("Docker-Content-Digest", "")
     if answer.content_type not in MANIFEST_TYPES or not _DIGEST.fullmatch(digest):
         raise fail(Cause.NOT_HARBOR, f"the canary {canary} is answered with no manifest")

@@ -1,9 +1,9 @@
 """
 A client for the few calls to Harbor that this project makes.
 
-It keeps no cookies (a session cookie makes Harbor refuse writes), follows no redirects, reads no
-more of a body than it must, and gives every call one deadline from the name's lookup to the last
-byte.  Whatever goes wrong is a `HarborError` with a cause in one word.
+It keeps no cookies (a session cookie makes Harbor refuse writes), follows no redirects, takes no
+more from a connection than Harbor has to say, and gives every call one deadline from the name's
+lookup to the last byte.  Whatever goes wrong is a `HarborError` with a cause in one word.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self
@@ -21,6 +22,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from webhook.errors import HarborError
+from webhook.harbor.network import BoundedSocket, PatientResolver, TooMuchError
 from webhook.text import printable
 
 
@@ -28,11 +30,18 @@ __all__ = ["Answer", "Cause", "Credentials", "HarborClient", "fail", "read_crede
 
 MAX_BODY: Final = 1 << 20
 """
-How much of an answer is read.  The longest ones, pages of 100 projects, stay well below.
+How much of an answer is read where nothing else is said.  The longest ones, pages of 100 projects,
+stay well below.
+"""
+
+_CONNECTION_BODIES: Final = 8
+"""
+How much one connection may bring in all, headers and handshakes included, in bodies.
 """
 
 _MAX_CREDENTIAL: Final = 4096
 _SHOWN: Final = 200
+_TOO_MUCH: Final = "answers with more than Harbor has to say"
 
 
 class Cause(StrEnum):
@@ -164,18 +173,17 @@ class Answer:
         raise fail(_cause_of(self.status), f"answered with HTTP {self.status}{said}")
 
 
-_BY_STATUS: Final = {
-    401: Cause.UNAUTHORIZED,
-    403: Cause.FORBIDDEN,
-    404: Cause.NOT_FOUND,
+_BY_STATUS: Final[Mapping[int, Cause]] = {
+    HTTPStatus.UNAUTHORIZED: Cause.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN: Cause.FORBIDDEN,
+    HTTPStatus.NOT_FOUND: Cause.NOT_FOUND,
 }
 
 
 def _cause_of(status: int) -> Cause:
-    if status in _BY_STATUS:
-        return _BY_STATUS[status]
     by_class = {3: Cause.REDIRECT, 4: Cause.HTTP_4XX, 5: Cause.HTTP_5XX}
-    return by_class.get(status // 100, Cause.NOT_HARBOR)
+    of_class = by_class.get(status // 100, Cause.NOT_HARBOR)
+    return _BY_STATUS.get(status, of_class)
 
 
 class HarborClient:
@@ -192,19 +200,32 @@ class HarborClient:
         tls: ssl.SSLContext | None = None,
         credentials: Credentials | None = None,
         timeout: float,
+        max_body: int = MAX_BODY,
+        resolver: PatientResolver | None = None,
     ) -> None:
         """
         Prepare a client; *timeout* is the deadline of each call, in seconds.
+
+        An answer has at most *max_body* bytes.  Clients that follow one another share a *resolver*.
         """
         self.base_url = base_url
         self.credentials = credentials
         self._tls = tls
         self._timeout = timeout
+        self._max_body = max_body
+        self._resolver = resolver or PatientResolver()
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=self._tls or True, limit=16),
+            connector=aiohttp.TCPConnector(
+                ssl=self._tls or True,
+                limit=16,
+                resolver=self._resolver,
+                socket_factory=lambda address: BoundedSocket(
+                    address, self._max_body * _CONNECTION_BODIES
+                ),
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             # The deadline is asyncio's, around all of a call.
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
@@ -260,25 +281,25 @@ class HarborClient:
                     allow_redirects=False,
                 ) as response,
             ):
-                content = await _read(response)
+                content = await _read(response, self._max_body)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             _explain(error, timeout or self._timeout)
         answer = Answer(response.status, response.headers, content)
-        if answer.status // 100 == 3:  # noqa: PLR2004 - redirects.
+        if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
             target = urlsplit(answer.headers.get("Location", "")).netloc
             where = f"to {target}" if target else "elsewhere"
             raise fail(Cause.REDIRECT, f"redirects {where} (HTTP {answer.status})")
         return answer
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
+async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
     async for chunk in response.content.iter_any():
         size += len(chunk)
-        if size > MAX_BODY:
+        if size > most:
             response.close()
-            raise fail(Cause.NOT_HARBOR, f"answers with more than {MAX_BODY >> 20} MiB")
+            raise fail(Cause.NOT_HARBOR, _TOO_MUCH)
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -287,6 +308,8 @@ def _explain(error: Exception, timeout: float) -> NoReturn:
     """
     Raise *error* again as one with a cause.  From the special to the general: order matters.
     """
+    if isinstance(error.__cause__, TooMuchError):
+        raise fail(Cause.NOT_HARBOR, _TOO_MUCH) from error
     match error:
         case TimeoutError():
             raise fail(Cause.TIMEOUT, f"no answer within {timeout:g} s") from error

@@ -7,6 +7,9 @@ One success is enough to leave `unknown`; between the other two it takes as many
 as the thresholds say.  `cache-only` is a success of a lesser kind: it is entered and left by the
 same thresholds.  Who fails again soon after a recovery has to prove more the next time.  So a
 Harbor that flaps does not make our decisions flap with it.
+
+One thing is decided sooner.  Where a look got no answer at all, new images are kept until the next
+one gets any: a kept image costs nothing, and a pull that hangs stops all other pulls of its node.
 """
 
 from dataclasses import dataclass, replace
@@ -29,11 +32,13 @@ class Finding:
         state: available, cache-only or unavailable.
         cause: why not available, in one word; empty where it is.
         why: the same as a sentence for people.
+        answered: whether anything came back in time; a refused connection is an answer, too.
     """
 
     state: State
     cause: str = ""
     why: str = ""
+    answered: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ class Track:
     What we hold of Harbor or a project, and what speaks against it.
 
     Attributes:
-        state: what decisions are made from.
+        state: what we hold, and what Pods that wait for their image are moved by.
         since: when that began, by the caller's clock.
         last: the last finding, whether we follow it already or not.
         against: how many findings in a row spoke for another state.
@@ -68,6 +73,15 @@ class Track:
     against: int = 0
     relapses: int = 0
     probation_until: float = float("-inf")
+
+    @property
+    def for_new_images(self) -> State:
+        """
+        What new images are decided from: no answer speaks against them at once.
+        """
+        if not self.last.answered and _serves(self.state):
+            return State.UNAVAILABLE
+        return self.state
 
     def after(self, finding: Finding, now: float, thresholds: Thresholds) -> "Track":
         """

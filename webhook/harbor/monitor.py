@@ -19,8 +19,9 @@ import structlog
 from webhook.config import Config, Registry
 from webhook.errors import HarborError
 from webhook.harbor.checks import check_canary, check_harbor, read_summary
-from webhook.harbor.client import Cause, Credentials, HarborClient, read_credentials
+from webhook.harbor.client import Cause, Credentials, HarborClient, fail, read_credentials
 from webhook.harbor.hysteresis import Finding, Thresholds, Track
+from webhook.harbor.network import PatientResolver
 from webhook.harbor.status import Condition, HarborStatus
 from webhook.harbor.tls import Trust
 from webhook.image.availability import UNKNOWN, Availability, State
@@ -35,6 +36,11 @@ Harbor as a whole, among the names of projects.
 """
 
 _CONCURRENT_LOOKS: Final = 8
+_MAX_ANSWER: Final = 16 * 1024
+"""
+In bytes.  The longest answers that probes get, tokens, were 3 KiB; others less than one.
+"""
+
 _JITTER: Final = 0.2
 _PROBATION_INTERVALS: Final = 12
 _CANCELLED_WITHIN: Final = 0.25
@@ -75,9 +81,10 @@ class Monitor:
         self._config = config
         self._metrics = metrics
         self._files = files
+        self._resolver = PatientResolver()
         self._trust = Trust(config.harbor.ca_file, files)
         self._tracks: dict[str, Track] = {}
-        self._changed: dict[str, datetime] = {}
+        self._changed: dict[str, tuple[float, datetime]] = {}
         self._degraded: tuple[str, ...] = ()
         self._canaries: dict[str, tuple[float, bool]] = {}
         self._looked: float | None = None
@@ -133,7 +140,8 @@ class Monitor:
         """
         Return a project's state, as far as pulls are concerned, and for how many seconds it holds.
 
-        A project of an unavailable Harbor is unavailable.
+        A project of an unavailable Harbor is unavailable.  It takes as many findings as the
+        thresholds say: one look without an answer moves no Pod.
         """
         now = self._clock()
         if not self._fresh():
@@ -182,6 +190,8 @@ class Monitor:
                     tls=tls,
                     credentials=credentials,
                     timeout=config.probe.timeout,
+                    max_body=_MAX_ANSWER,
+                    resolver=self._resolver,
                 ),
             )
         if config is not self._config:
@@ -251,14 +261,14 @@ class Monitor:
             self._tracks[name] = after
             if finding.cause and self._metrics is not None:
                 self._metrics.probe_failures.labels(name, finding.cause).inc()
-            if after.state is not before.state:
-                self._changed[name] = datetime.now(UTC)
+            if after.for_new_images is not before.for_new_images:
+                self._changed[name] = (now, datetime.now(UTC))
                 _tell(name, before, after)
         self._looked = now
         self._publish()
 
     def _publish(self) -> None:
-        states = {name: track.state for name, track in self._tracks.items()}
+        states = {name: track.for_new_images for name, track in self._tracks.items()}
         harbor = states.pop(_HARBOR)
         self._view = Availability(harbor, MappingProxyType(states))
 
@@ -274,7 +284,7 @@ class Monitor:
         for name in (_HARBOR, *(registry.project for registry in self._config.registries)):
             if name not in self._tracks:
                 self._tracks[name] = Track(since=self._clock())
-                self._changed[name] = datetime.now(UTC)
+                self._changed[name] = (self._clock(), datetime.now(UTC))
 
     def _age(self) -> float | None:
         return None if self._looked is None else self._clock() - self._looked
@@ -285,13 +295,13 @@ class Monitor:
 
     def _condition(self, name: str) -> Condition:
         track = self._tracks[name]
-        state, cause, why = track.state, track.last.cause, track.last.why
+        began, since = self._changed[name]
+        state, cause, why = track.for_new_images, track.last.cause, track.last.why
         if not self._fresh():
             state = State.UNKNOWN
             if self._looked is not None:
                 cause, why = "stale", "the last probe is older than maxAge"
-        seconds = self._clock() - track.since
-        return Condition(state, self._changed[name], seconds, cause, why)
+        return Condition(state, since, self._clock() - began, cause, why)
 
     def _show(self, metrics: HarborMetrics) -> None:
         metrics.snapshot_age.set_function(lambda: _or_nan(self._age()))
@@ -318,7 +328,8 @@ def _credentials(config: Config) -> Credentials | None:
 
 
 def _failed(error: HarborError) -> Finding:
-    return Finding(State.UNAVAILABLE, error.cause, str(error))
+    answered = error.cause != Cause.TIMEOUT
+    return Finding(State.UNAVAILABLE, error.cause, str(error), answered=answered)
 
 
 def _result(task: asyncio.Task[Finding], timeout: float) -> Finding:
@@ -326,7 +337,7 @@ def _result(task: asyncio.Task[Finding], timeout: float) -> Finding:
     Return what a look ended in; one that was cut off or broke is a failed one.
     """
     if not task.done() or task.cancelled():
-        return Finding(State.UNAVAILABLE, Cause.TIMEOUT, f"no answer within {timeout:g} s")
+        return _failed(fail(Cause.TIMEOUT, f"no answer within {timeout:g} s"))
     error = task.exception()
     if error is None:
         return task.result()
@@ -341,11 +352,11 @@ def _tell(name: str, before: Track, after: Track) -> None:
     Log a change of state; what stays the same is not worth a line.
     """
     log = _log.bind(project=name) if name else _log
-    say = log.info if after.state is State.AVAILABLE else log.warning
+    say = log.info if after.for_new_images is State.AVAILABLE else log.warning
     say(
         "availability changed",
-        state=after.state.value,
-        before=before.state.value,
+        state=after.for_new_images.value,
+        before=before.for_new_images.value,
         cause=after.last.cause,
         why=after.last.why,
     )
