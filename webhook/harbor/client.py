@@ -41,7 +41,6 @@ How much one connection may bring in all, headers and handshakes included, in bo
 
 _MAX_CREDENTIAL: Final = 4096
 _SHOWN: Final = 200
-_TOO_MUCH: Final = "answers with more than Harbor has to say"
 
 
 class Cause(StrEnum):
@@ -283,6 +282,8 @@ class HarborClient:
             ):
                 content = await _read(response, self._max_body)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            if isinstance(error.__cause__, TooMuchError):
+                raise _too_much(self._max_body) from error
             _explain(error, timeout or self._timeout)
         answer = Answer(response.status, response.headers, content)
         if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
@@ -299,17 +300,20 @@ async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
         size += len(chunk)
         if size > most:
             response.close()
-            raise fail(Cause.NOT_HARBOR, _TOO_MUCH)
+            raise _too_much(most)
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+def _too_much(most: int) -> HarborError:
+    size = f"{most >> 20} MiB" if most >= 1 << 20 else f"{most >> 10} KiB"
+    return fail(Cause.NOT_HARBOR, f"answers with more than {size}")
 
 
 def _explain(error: Exception, timeout: float) -> NoReturn:
     """
     Raise *error* again as one with a cause.  From the special to the general: order matters.
     """
-    if isinstance(error.__cause__, TooMuchError):
-        raise fail(Cause.NOT_HARBOR, _TOO_MUCH) from error
     match error:
         case TimeoutError():
             raise fail(Cause.TIMEOUT, f"no answer within {timeout:g} s") from error
