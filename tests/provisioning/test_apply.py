@@ -20,7 +20,7 @@ from tests.support.provisioning import (
     plan_of,
     writes_of,
 )
-from webhook.demo.standin import HarborStandIn, SimulatedUpstream
+from webhook.demo.standin import HarborStandIn, SimulatedUpstream, UpstreamState
 from webhook.errors import ConfigError, HarborError
 from webhook.harbor.client import HarborClient
 from webhook.provisioning.robot_files import new_secret
@@ -451,7 +451,7 @@ async def test_an_upstream_that_does_not_answer_is_named():
     Harbor says "the registry is unhealthy" only; we say which, and what it may be.
     """
     async with empty_harbor() as harbor:
-        harbor.upstreams["https://quay.io"] = SimulatedUpstream(credentials=("a", "b"))
+        harbor.upstreams["https://quay.io"] = SimulatedUpstream(state=UpstreamState.REFUSED)
         with pytest.raises(HarborError, match=r"endpoint quay\.io: Harbor can't use the upstream"):
             await apply_to(harbor, config_for(harbor.url))
         harbor.upstreams["https://quay.io"] = SimulatedUpstream()

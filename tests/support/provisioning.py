@@ -137,5 +137,5 @@ def end_state(harbor):
         registry = names.get(project.registry_id)
         projects[project.name] = (registry, project.storage, metadata, rules)
     robots = {r.name: (r.level, r.permissions, r.disable) for r in state.robots.values()}
-    schedule = without_times(state.gc_schedule)
+    schedule = {k: v for k, v in without_times(state.gc_schedule or {}).items() if k != "id"}
     return endpoints, projects, robots, state.configuration, state.oidc_client_secret, schedule

@@ -15,6 +15,7 @@ from pydantic import (
     AfterValidator,
     Field,
     StringConstraints,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -66,7 +67,20 @@ def _check_domain(host: str) -> str:
     return host
 
 
+def _check_upstream_url(url: str) -> str:
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+        # Harbor would put http:// in front, and show it under that URL ever after.
+        host = url.rpartition("://")[2] or "registry.example.com"
+        raise ValueError(f"{url!r} must begin with https:// or http://, such as https://{host}")
+    return url
+
+
 Url = Annotated[str, AfterValidator(_check_url)]
+UpstreamUrl = Annotated[
+    str,
+    AfterValidator(_check_upstream_url),
+    WithJsonSchema({"type": "string", "pattern": "^https?://.+"}),
+]
 RegistryHost = Annotated[str, AfterValidator(_check_domain)]
 
 # Harbor's own rule for project names, measured: anything else is answered with 400.
@@ -123,7 +137,7 @@ class Upstream(Section):
     """Harbor's name for the endpoint; the registry's host if absent (docker_hub for docker.io)."""
     type: str | None = None
     """Harbor's adapter type: docker-registry if absent, docker-hub for docker.io."""
-    url: str | None = None
+    url: UpstreamUrl | None = None
     """Where Harbor finds it; https:// and the registry's host if absent."""
     username_file: Path | None = None
     """A file with the account that Harbor logs in with, if it shall."""

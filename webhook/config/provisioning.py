@@ -11,6 +11,7 @@ from typing import Annotated, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from webhook.config.base import Section
+from webhook.config.cron import Cron
 
 
 class Oidc(Section):
@@ -44,8 +45,6 @@ class Oidc(Section):
     """Whether users get their name from the claim, without being asked at the first login."""
 
 
-# Six fields, seconds first, as Harbor wants them.
-_Cron = Annotated[str, StringConstraints(pattern=r"^\S+(?: \S+){5}$")]
 _KubernetesName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=253)
 ]
@@ -57,7 +56,7 @@ class Retention(Section):
     """
 
     days_since_last_pull: Annotated[int, Field(ge=1)] = 30
-    cron: _Cron = "0 0 0 * * *"
+    cron: Cron = "0 0 0 * * *"
 
 
 class GarbageCollection(Section):
@@ -65,7 +64,7 @@ class GarbageCollection(Section):
     When the space of dropped images is given back: a cache that fills its disk is an outage.
     """
 
-    cron: _Cron = "0 0 3 * * *"
+    cron: Cron = "0 0 3 * * *"
     delete_untagged: bool = False
     """Also drop what has no tag.  Images that were pulled by digest have none."""
 

@@ -40,7 +40,8 @@ class ActualProject:
     registry_id: int | None
     metadata: dict[str, str]
     quota_id: int
-    quota: int
+    quota: int | None
+    """Bytes, -1 for no limit; nothing where whoever asks may not read it."""
     retention: dict[str, Any] | None
     robots: tuple[dict[str, Any], ...] = ()
 
@@ -109,9 +110,10 @@ async def read_actual(api: Api, desired: Desired) -> Actual:
             raise
     robots = await _robots(api, desired)
     endpoints = {str(endpoint["name"]): endpoint for endpoint in await api.endpoints()}
-    quotas = {int(quota["ref"]["id"]): quota for quota in await api.quotas()}
+    quotas = await _quotas(api)
+    listed = {str(project["name"]): project for project in await api.projects()}
     names = [project.name for project in desired.projects]
-    projects = await _some_at_once(_project(api, name, quotas) for name in names)
+    projects = await _some_at_once(_project(api, name, listed.get(name), quotas) for name in names)
     return Actual(
         tuple(await api.adapters()),
         endpoints,
@@ -156,19 +158,37 @@ async def _issuer_answers(api: Api, oidc: DesiredOidc) -> bool | None:
     return await api.issuer_answers(url, verify=verify)
 
 
-async def _project(api: Api, name: str, quotas: dict[int, dict[str, Any]]) -> ActualProject | None:
-    project = await api.project(name)
+async def _quotas(api: Api) -> dict[int, dict[str, Any]] | None:
+    """
+    Return the quotas by project; nothing for a robot account that may not read them.
+    """
+    try:
+        return {int(quota["ref"]["id"]): quota for quota in await api.quotas()}
+    except HarborError as error:
+        if error.cause != Cause.FORBIDDEN:
+            raise
+    return None
+
+
+async def _project(
+    api: Api,
+    name: str,
+    listed: dict[str, Any] | None,
+    quotas: dict[int, dict[str, Any]] | None,
+) -> ActualProject | None:
+    # A list may leave out what can be seen by its name.
+    project = listed or await api.project(name)
     if project is None:
         return None
     number, metadata = int(project["project_id"]), project.get("metadata") or {}
-    quota = quotas[number]
+    quota = quotas[number] if quotas is not None else None
     policy = str(metadata.get("retention_id", ""))
     return ActualProject(
         number,
         project.get("registry_id") or None,
         metadata,
-        int(quota["id"]),
-        int(quota["hard"]["storage"]),
+        int(quota["id"]) if quota else 0,
+        int(quota["hard"]["storage"]) if quota else None,
         await api.retention(int(policy), name) if policy.isdigit() else None,
         tuple(await _robots_of(api, number)),
     )

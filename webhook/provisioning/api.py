@@ -167,6 +167,12 @@ class Api(Calls):
         )
         return _ping_result(answer)
 
+    async def projects(self) -> list[dict[str, Any]]:
+        """
+        Return all projects that whoever asks may see.
+        """
+        return await self.all_of("/api/v2.0/projects", "reading the projects")
+
     async def project(self, name: str) -> dict[str, Any] | None:
         """
         Return a project, or nothing if there is none.

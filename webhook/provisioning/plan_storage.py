@@ -44,6 +44,9 @@ def quota_step(desired: DesiredProject, held: ActualProject) -> Step:
     Compare a project's quota.
     """
     shown = storage_text(desired.quota)
+    if held.quota is None:
+        risk = "this account may not read it, so it is left as it is"
+        return Keep(kind=Kind.QUOTA, name=desired.name, risks=(risk,))
     if held.quota == desired.quota:
         return Keep(kind=Kind.QUOTA, name=desired.name, details=(shown,))
     details = (f"{storage_text(held.quota)} → {shown}",)

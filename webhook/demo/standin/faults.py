@@ -11,7 +11,7 @@ from typing import Final
 from aiohttp import web
 
 
-__all__ = ["CONNECTION_FAULTS", "BlackHole", "Fault", "answer_with_fault"]
+__all__ = ["CONNECTION_FAULTS", "BlackHole", "Fault", "answer_with_fault", "nginx_page"]
 
 
 class Fault(StrEnum):
@@ -49,13 +49,21 @@ CONNECTION_FAULTS: Final = frozenset({Fault.REFUSED, Fault.BLACK_HOLE})
 Faults of the port itself; all others are answers.
 """
 
-_NGINX_502: Final = (
-    "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n"
-    "<center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>"
-)
 _PAGE: Final = (
     "<!DOCTYPE html><html><head><title>Sign in</title></head><body>Sign in</body></html>"
 )
+
+
+def nginx_page(status: int, reason: str) -> web.Response:
+    """
+    Return the page of the nginx in front of Harbor, where Harbor itself gave no answer.
+    """
+    page = (
+        f"<html>\r\n<head><title>{status} {reason}</title></head>\r\n<body>\r\n"
+        f"<center><h1>{status} {reason}</h1></center>\r\n<hr><center>nginx</center>\r\n"
+        "</body>\r\n</html>\r\n"
+    )
+    return web.Response(status=status, body=page.encode(), headers={"Content-Type": "text/html"})
 
 
 def _errors(status: int, code: str, message: str) -> web.Response:
@@ -74,7 +82,7 @@ async def answer_with_fault(
         case Fault.SLOW:
             await asyncio.sleep(slow_delay)
         case Fault.BAD_GATEWAY:
-            return web.Response(status=502, text=_NGINX_502, content_type="text/html")
+            return nginx_page(502, "Bad Gateway")
         case Fault.SERVER_ERROR:
             return _errors(500, "UNKNOWN", "internal server error")
         case Fault.UNAUTHORIZED:

@@ -3,14 +3,13 @@ The registry endpoints: tokens, manifests and blobs, as a proxy project serves t
 """
 
 import re
-import secrets
 
 from typing import Final
 
 from aiohttp import web
 
 from webhook.demo.standin.faults import answer_with_fault
-from webhook.demo.standin.routing import Call, Refusal, Router, errors
+from webhook.demo.standin.routing import API_VERSION, Call, Refusal, Router, errors
 from webhook.demo.standin.state import Project, now
 from webhook.demo.standin.upstream import Answer, digest_of
 
@@ -20,7 +19,6 @@ __all__ = ["REGISTRY"]
 REGISTRY: Final = Router()
 
 _SERVICE: Final = "harbor-registry"
-_VERSION: Final = {"Docker-Distribution-Api-Version": "registry/2.0"}
 _PATH: Final = re.compile(r"([^/]+)/(.+)")
 _MAX_CACHED_BLOB: Final = 64 << 20
 
@@ -35,10 +33,10 @@ def _realm(call: Call) -> str:
 @REGISTRY.add("GET", "/v2/", fact="recorded: v2 ping", query="ns")
 async def _ping(call: Call) -> web.Response:
     if call.principal.name:
-        return web.json_response({}, headers=_VERSION)
+        return web.json_response({}, headers=API_VERSION)
     challenge = f'Bearer realm="{_realm(call)}",service="{_SERVICE}"'
     refusal = Refusal(401, "UNAUTHORIZED", "unauthorized: unauthorized")
-    return errors(refusal, {**_VERSION, "Www-Authenticate": challenge})
+    return errors(refusal, {**API_VERSION, "Www-Authenticate": challenge})
 
 
 @REGISTRY.add(
@@ -48,8 +46,7 @@ async def _ping(call: Call) -> web.Response:
     query="service scope account client_id offline_token",
 )
 async def _token(call: Call) -> web.Response:
-    token = secrets.token_urlsafe(48)
-    call.harbor.tokens[token] = call.principal
+    token = call.harbor.token_for(call.principal)
     return web.json_response(
         {"token": token, "access_token": "", "expires_in": 1800, "issued_at": now()}
     )
@@ -68,21 +65,21 @@ async def _project(call: Call) -> tuple[Project, str]:
     project = call.harbor.state.project(name)
     if project is None:
         raise _NoProject(name)
-    robot = call.harbor.robot(call.principal)
-    if not (
-        project.public
-        or call.principal.kind == "admin"
-        or (robot and robot.may(name, "repository", "pull"))
-    ):
-        raise _Challenge(call)
+    if not (project.public or call.principal.kind == "admin" or name in call.principal.pulls):
+        raise _Challenge(call, basic=True)
     return project, repository
 
 
 class _Challenge(Exception):  # noqa: N818 - it is an answer.
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, *, basic: bool = False) -> None:
+        """
+        Ask for a token, or, seen where one is not enough, for a password.
+        """
         super().__init__()
         scope = f"repository:{call.match['name']}:pull"
         self.challenge = f'Bearer realm="{_realm(call)}",service="{_SERVICE}",scope="{scope}"'
+        if basic:
+            self.challenge = 'Basic realm="harbor"'
         self.message = f"unauthorized to access repository: {call.match['name']}, action: pull"
 
 
@@ -93,10 +90,10 @@ class _NoProject(Exception):  # noqa: N818 - it is an answer.
 def _refuse(error: Exception) -> web.Response:
     if isinstance(error, _Challenge):
         refusal = Refusal(401, "UNAUTHORIZED", error.message)
-        return errors(refusal, {**_VERSION, "Www-Authenticate": error.challenge})
+        return errors(refusal, {**API_VERSION, "Www-Authenticate": error.challenge})
     message = f"project {error} not found"
     refusal = Refusal(401, "UNAUTHORIZED", f"{message}: {message}")
-    return errors(refusal, {**_VERSION, "Www-Authenticate": ""})
+    return errors(refusal, {**API_VERSION, "Www-Authenticate": ""})
 
 
 @REGISTRY.add(
@@ -138,6 +135,8 @@ async def _manifest(call: Call) -> web.StreamResponse:
     if answer.status == 429:
         raise Refusal(429, "TOO_MANY_REQUEST", "too many requests to upstream registry")
     path = f"{project.name}/{repository}"
+    if repository not in project.repositories:
+        raise Refusal(404, "NOT_FOUND", f"repository {path} not found")
     raise Refusal(404, "NOT_FOUND", f"artifact {path}:{reference} not found")
 
 
@@ -155,7 +154,7 @@ async def _ask_manifest(call: Call, project: Project, repository: str, reference
 async def _serve_fetched(
     project: Project, repository: str, reference: str, answer: Answer, *, head: bool
 ) -> web.Response:
-    headers = {"Content-Type": answer.media_type, **_VERSION}
+    headers = {"Content-Type": answer.media_type, **API_VERSION}
     if head:
         headers |= {
             "Docker-Content-Digest": answer.digest,
@@ -189,7 +188,7 @@ def _serve_cached(call: Call, local: tuple[bytes, str, str]) -> web.Response:
         "Content-Type": media_type,
         "Docker-Content-Digest": digest,
         "Etag": f'"{digest}"',
-        **_VERSION,
+        **API_VERSION,
     }
     if call.request.method == "HEAD":
         return web.Response(headers=headers | {"Content-Length": str(len(content))})

@@ -18,7 +18,20 @@ from aiohttp import web
 from webhook.demo.standin.simulated import Principal, SimulatedHarbor
 
 
-__all__ = ["Call", "Refusal", "Route", "Router", "check_well_formed", "errors", "read_body"]
+__all__ = [
+    "API_VERSION",
+    "Call",
+    "FrontGaveUpError",
+    "Refusal",
+    "Route",
+    "Router",
+    "check_well_formed",
+    "errors",
+    "read_body",
+]
+
+
+API_VERSION: Final = {"Docker-Distribution-Api-Version": "registry/2.0"}
 
 
 @dataclass(slots=True)
@@ -44,6 +57,12 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not an error.
         self.status = status
         self.code = code
         self.message = message
+
+
+class FrontGaveUpError(Exception):
+    """
+    Harbor took too long, and its nginx answered in its place.
+    """
 
 
 def errors(refusal: Refusal, headers: Mapping[str, str] | None = None) -> web.Response:

@@ -2,6 +2,7 @@
 The stand-in as a server: one port, one state, one fault at a time.
 """
 
+import asyncio
 import secrets
 import ssl
 
@@ -14,11 +15,18 @@ from urllib.parse import unquote, urlsplit
 from aiohttp import web
 
 from webhook.demo.standin.api import ROUTERS
-from webhook.demo.standin.faults import CONNECTION_FAULTS, BlackHole, Fault, answer_with_fault
+from webhook.demo.standin.faults import (
+    CONNECTION_FAULTS,
+    BlackHole,
+    Fault,
+    answer_with_fault,
+    nginx_page,
+)
 from webhook.demo.standin.outages import answer_with_outage
 from webhook.demo.standin.registry import REGISTRY
 from webhook.demo.standin.routing import (
     Call,
+    FrontGaveUpError,
     Refusal,
     Route,
     check_well_formed,
@@ -26,7 +34,7 @@ from webhook.demo.standin.routing import (
     read_body,
 )
 from webhook.demo.standin.simulated import CORE, Principal, SimulatedHarbor
-from webhook.demo.standin.state import ADMIN, State
+from webhook.demo.standin.state import ADMIN, State, now
 
 
 __all__ = ["HarborStandIn", "Seen", "UnknownRequestError"]
@@ -69,6 +77,8 @@ class HarborStandIn(SimulatedHarbor):
 
     Attributes:
         requests: all that was asked.
+        in_flight: how many requests are being answered.
+        most_in_flight: how many there were at most.
         unknown: requests that nothing is known of; `close` raises about them where *strict*.
     """
 
@@ -84,11 +94,14 @@ class HarborStandIn(SimulatedHarbor):
         login_delay: float = 0.0,
         slow_delay: float = 5.0,
         black_hole_delay: float = 30.0,
+        front_timeout: float = 60.0,
+        answer_delay: float = 0.0,
     ) -> None:
         """
         Prepare one; nothing listens before `start`.
 
-        The rest is for the Harbor behind it, see `SimulatedHarbor`.
+        Every answer takes *answer_delay* seconds at least.  The rest is for the Harbor behind it,
+        see `SimulatedHarbor`.
         """
         super().__init__(
             state,
@@ -96,12 +109,16 @@ class HarborStandIn(SimulatedHarbor):
             login_delay=login_delay,
             slow_delay=slow_delay,
             black_hole_delay=black_hole_delay,
+            front_timeout=front_timeout,
         )
         self.host = host
         self.port = port
         self.strict = strict
+        self.answer_delay = answer_delay
         self.fault = Fault.NONE
         self.requests: list[Seen] = []
+        self.in_flight = 0
+        self.most_in_flight = 0
         self.unknown: list[str] = []
         self.external_scheme = "https" if tls else "http"
         self._tls = tls
@@ -199,7 +216,10 @@ class HarborStandIn(SimulatedHarbor):
         body: Any = None
         principal = Principal()
         status = 0
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
+            await asyncio.sleep(self.answer_delay)
             fault = await answer_with_fault(self.fault, request, self.slow_delay)
             if fault is not None:
                 status = fault.status
@@ -213,6 +233,7 @@ class HarborStandIn(SimulatedHarbor):
                     response.set_cookie("sid", secrets.token_hex(16), path="/", httponly=True)
             return response
         finally:
+            self.in_flight -= 1
             parts = urlsplit(request.path_qs)
             self.requests.append(
                 Seen(request.method, parts.path, parts.query, principal.name, body, status)
@@ -249,13 +270,19 @@ class HarborStandIn(SimulatedHarbor):
             self._check(request, route, principal)
             check_well_formed(body, path)
             call = Call(self, request, match_decoded, principal, body)
-            return principal, await route.handler(call)
+            response = await route.handler(call)
+            if request.method in _WRITES and response.status < 300:
+                self._remember(request, principal)
+            return principal, response
         except Refusal as refusal:
             return principal, errors(refusal)
+        except FrontGaveUpError:
+            return principal, nginx_page(504, "Gateway Time-out")
 
     def _check(self, request: web.BaseRequest, route: Route, principal: Principal) -> None:
         if request.method in _WRITES and "sid" in request.cookies:
             raise Refusal(403, "FORBIDDEN", "CSRF token not found in request")
+        self._check_may_write(request)
         if route.needs == "anyone" or principal.kind == ADMIN:
             return
         if principal.kind == "anonymous":
@@ -266,6 +293,40 @@ class HarborStandIn(SimulatedHarbor):
         if robot and route.system_permission and robot.may_system(*route.system_permission):
             return
         raise Refusal(403, "FORBIDDEN", "forbidden")
+
+    def _remember(self, request: web.BaseRequest, principal: Principal) -> None:
+        """
+        Put a change into the audit log.
+        """
+        operation = {"POST": "create", "PUT": "update", "PATCH": "update", "DELETE": "delete"}
+        done = operation[request.method]
+        resource = request.path.removeprefix("/api/v2.0/").partition("/")[0].rstrip("s")
+        entry = {
+            "id": self.state.next_id("audit"),
+            "op_time": now(),
+            "operation": done,
+            "operation_description": f"{done} {resource}",
+            "operation_result": True,
+            "resource": resource,
+            "resource_type": resource,
+            "username": principal.name,
+        }
+        self.state.audit.insert(0, entry)
+
+    def _check_may_write(self, request: web.BaseRequest) -> None:
+        """
+        Refuse every change in read-only mode, pings included; but for ending that mode.
+        """
+        if (
+            request.method in _WRITES
+            and self.state.configuration["read_only"]
+            and not request.path.endswith("/configurations")
+        ):
+            raise Refusal(
+                403,
+                "DENIED",
+                "The system is in read only mode. Any modification is prohibited.",
+            )
 
     def _unknown(self, request: web.BaseRequest, why: str) -> web.Response:
         self.unknown.append(f"{request.method} {request.path_qs} ({why})")

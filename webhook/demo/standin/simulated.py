@@ -43,6 +43,8 @@ class Principal:
     """Empty for anonymous."""
     kind: str = "anonymous"
     """``anonymous``, ``admin``, ``user`` or ``robot``."""
+    pulls: frozenset[str] = frozenset()
+    """Where a robot's token lets it pull from: what it might when the token was handed out."""
 
 
 class SimulatedHarbor:
@@ -57,6 +59,7 @@ class SimulatedHarbor:
         pull_faults: the same when pulling, while the API says that all is well.
         issuers: the OIDC issuers that Harbor reaches.
         tokens: the tokens that were handed out, and to whom.
+        version: what it says of its release.
     """
 
     def __init__(
@@ -67,13 +70,15 @@ class SimulatedHarbor:
         login_delay: float = 0.0,
         slow_delay: float = 5.0,
         black_hole_delay: float = 30.0,
+        front_timeout: float = 60.0,
     ) -> None:
         """
         Prepare one.
 
         *forward* maps projects to real registries (URLs) that serve their manifests and blobs.
         *login_delay* is for how many seconds a wrong login is held up and locks the user (1.5 in
-        Harbor), *black_hole_delay* how long Harbor waits for an upstream that drops packets.
+        Harbor), *black_hole_delay* how long Harbor waits for an upstream that drops packets,
+        *front_timeout* when its nginx gives up on one that accepts and never answers.
         """
         self.state = state or article_state()
         self.upstreams: dict[str, Upstream] = {}
@@ -84,12 +89,14 @@ class SimulatedHarbor:
         self.login_delay = login_delay
         self.slow_delay = slow_delay
         self.black_hole_delay = black_hole_delay
+        self.front_timeout = front_timeout
         self.project_faults: dict[str, Fault] = {}
         self.pull_faults: dict[str, Fault] = {}
         self.down: set[str] = set()
         self.issuers: set[str] = set()
         self.tokens: dict[str, Principal] = {}
         self.external_scheme = "http"
+        self.version = "v2.15.2-080b0220"
         self._locked: dict[str, float] = {}
 
     def forward(self, project: str, url: str) -> None:
@@ -131,18 +138,23 @@ class SimulatedHarbor:
         Do what Harbor does every five minutes: mark every endpoint healthy or unhealthy.
         """
         for endpoint in self.state.endpoints.values():
-            endpoint.status = "healthy" if await self.reaches(endpoint) else "unhealthy"
+            try:
+                async with asyncio.timeout(self.black_hole_delay):
+                    reached = await self.reaches(endpoint)
+            except TimeoutError:
+                reached = False
+            endpoint.status = "healthy" if reached else "unhealthy"
 
     async def reaches(self, endpoint: Endpoint) -> bool:
         """
-        Tell whether an endpoint's check succeeds; one that hangs fails after the black hole's time.
+        Tell whether an endpoint's check succeeds; it takes for ever where the upstream is silent.
         """
-        check = self.upstream(endpoint).healthy(endpoint.access_key, endpoint.access_secret)
-        try:
-            async with asyncio.timeout(self.black_hole_delay):
-                return await check
-        except TimeoutError:
+        upstream = self.upstream(endpoint)
+        if getattr(upstream, "self_signed", False) and not (
+            endpoint.insecure or endpoint.ca_certificate
+        ):
             return False
+        return await upstream.healthy(endpoint.access_key, endpoint.access_secret)
 
     def robot(self, principal: Principal) -> Robot | None:
         """
@@ -150,7 +162,21 @@ class SimulatedHarbor:
         """
         if principal.kind != "robot":
             return None
-        return next((r for r in self.state.robots.values() if r.name == principal.name), None)
+        prefix = self.state.robot_prefix
+        robots = self.state.robots.values()
+        return next((r for r in robots if f"{prefix}{r.bare_name}" == principal.name), None)
+
+    def token_for(self, principal: Principal) -> str:
+        """
+        Hand out a token; one of a robot is good for what the robot might do just now.
+        """
+        token = secrets.token_urlsafe(48)
+        if robot := self.robot(principal):
+            projects = [project.name for project in self.state.projects.values()]
+            pulls = (name for name in projects if robot.may(name, "repository", "pull"))
+            principal = Principal(principal.name, principal.kind, frozenset(pulls))
+        self.tokens[token] = principal
+        return token
 
     async def who_asks(self, authorization: str) -> Principal:
         """
@@ -181,7 +207,7 @@ class SimulatedHarbor:
             return Principal(name, "admin") if right else None
         if name in self.state.users:
             return Principal(name, "user") if password == self.state.users[name] else None
-        for robot in self.state.robots.values():
-            if robot.name == name and robot.secret == password and not robot.disable:
-                return Principal(name, "robot")
+        robot = self.robot(Principal(name, "robot"))
+        if robot is not None and robot.secret == password and robot.lets_in:
+            return Principal(name, "robot")
         return None

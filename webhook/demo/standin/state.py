@@ -2,6 +2,8 @@
 What the stand-in holds in memory, and how Harbor shows it.
 """
 
+import time
+
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -20,7 +22,10 @@ DOCKER_HUB_URL: Final = "https://hub.docker.com"
 The type docker-hub asks this one whatever its ``url`` says.
 """
 
-_NEVER: Final = "0001-01-01T00:00:00.000Z"
+_NO_TIME: Final = "0001-01-01T00:00:00.000Z"
+ROBOT_PREFIX: Final = "robot$"
+NEVER: Final = -1
+_DAY: Final = 86400
 
 
 def now() -> str:
@@ -97,6 +102,8 @@ class Project:
     quota_id: int = 0
     storage: int = -1
     repositories: set[str] = field(default_factory=set)
+    immutable: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Rules about tags that stay."""
     manifests: dict[str, tuple[bytes, str]] = field(default_factory=dict)
     """Cached manifests and their media types, by repository@digest."""
     tags: dict[str, str] = field(default_factory=dict)
@@ -120,11 +127,11 @@ class Project:
             "creation_time": self.created,
             "current_user_role_ids": [role] if role else None,
             "cve_allowlist": {
-                "creation_time": _NEVER,
+                "creation_time": _NO_TIME,
                 "id": self.quota_id,  # Numbers of its own, made when quotas are.
                 "items": [],
                 "project_id": self.id,
-                "update_time": _NEVER,
+                "update_time": _NO_TIME,
             },
             "metadata": dict(self.metadata),
             "name": self.name,
@@ -155,14 +162,45 @@ class Robot:
     permissions: list[dict[str, Any]]
     description: str = ""
     disable: bool = False
+    project_id: int = 0
+    """The project that it belongs to, where its level is ``project``."""
+    expires_at: int = NEVER
+    """Seconds since 1970."""
     created: str = field(default_factory=now)
+    updated: str = field(default_factory=now)
+
+    def __post_init__(self) -> None:
+        self.expire_after(self.duration)
+
+    @property
+    def bare_name(self) -> str:
+        """
+        Return the name without its prefix, which is a setting and may be another.
+        """
+        return self.name.removeprefix(ROBOT_PREFIX)
+
+    @property
+    def lets_in(self) -> bool:
+        """
+        Tell whether the right secret logs in.
+        """
+        expired = self.expires_at != NEVER and self.expires_at <= time.time()
+        return not self.disable and not expired
+
+    def expire_after(self, days: int) -> None:
+        """
+        Set the lifetime, counted from when the account was made; -1 for ever.
+        """
+        self.duration = days
+        created = datetime.fromisoformat(self.created).timestamp()
+        self.expires_at = NEVER if days == NEVER else int(created) + days * _DAY
 
     def may(self, project: str, resource: str, action: str) -> bool:
         """
         Tell whether the robot was given an action in a project.
         """
         wanted = {"resource": resource, "action": action}
-        return not self.disable and any(
+        return any(
             permission["namespace"] in (project, "*")
             and any(wanted.items() <= access.items() for access in permission["access"])
             for permission in self.permissions
@@ -174,27 +212,30 @@ class Robot:
         Tell whether the robot was given an action on the system.
         """
         wanted = {"resource": resource, "action": action}
-        return not self.disable and any(
+        return any(
             any(wanted.items() <= access.items() for access in permission["access"])
             for permission in self.permissions
             if permission["kind"] == "system"
         )
 
-    def shown(self) -> dict[str, Any]:
+    def shown(self, prefix: str) -> dict[str, Any]:
         """
         Return what the API shows: never the secret.
         """
         return {
             "creation_time": self.created,
+            "creator_ref": 1,
+            "creator_type": "local",
+            "description": self.description,
             "disable": self.disable,
             "duration": self.duration,
             "editable": True,
-            "expires_at": -1,
+            "expires_at": self.expires_at,
             "id": self.id,
             "level": self.level,
-            "name": self.name,
-            "description": self.description,
+            "name": f"{prefix}{self.bare_name}",
             "permissions": self.permissions,
+            "update_time": self.updated,
         }
 
 
@@ -210,11 +251,23 @@ class State:
     retentions: dict[int, dict[str, Any]] = field(default_factory=dict)
     users: dict[str, str] = field(default_factory=dict)
     """Names and passwords of ordinary users."""
+    profiles: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What else is known of those that were made by the API."""
+    labels: dict[int, dict[str, Any]] = field(default_factory=dict)
+    audit: list[dict[str, Any]] = field(default_factory=list)
+    """What was done, the last first."""
     admin_password: str = ADMIN_PASSWORD
     configuration: dict[str, Any] = field(default_factory=default_configuration)
     oidc_client_secret: str = ""
     gc_schedule: dict[str, Any] | None = None
     ids: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def robot_prefix(self) -> str:
+        """
+        Return what every robot account's name begins with.
+        """
+        return str(self.configuration["robot_name_prefix"])
 
     def next_id(self, kind: str) -> int:
         """

@@ -165,13 +165,15 @@ class SimulatedUpstream:
     Attributes:
         images: what it holds, by ``repository:tag``; where absent, every image exists.
         state: what it does; may be changed at any time.
-        credentials: the user name and secret that an endpoint must have, if any.
+        credentials: the user name and secret that an endpoint must have right, if it has any.
+        self_signed: whether an endpoint must trust its certificate.
         black_hole_delay: after how many seconds Harbor gives up on it.
     """
 
     images: dict[str, Image] | None = None
     state: UpstreamState = UpstreamState.UP
     credentials: tuple[str, str] | None = None
+    self_signed: bool = False
     black_hole_delay: float = 30.0
     _known: dict[tuple[str, str], Image] = field(default_factory=dict)
 
@@ -181,7 +183,7 @@ class SimulatedUpstream:
         """
         if await self._trouble() is not None:
             return self.state is UpstreamState.UNAUTHORIZED
-        return self.credentials in (None, (username, secret))
+        return not username or self.credentials in (None, (username, secret))
 
     async def manifest(self, repository: str, reference: str, *, head: bool) -> Answer:
         """

@@ -12,9 +12,19 @@ from aiohttp import web
 from webhook.demo.standin.routing import Call, Refusal
 
 
-__all__ = ["bad_request", "created", "ok", "page_of", "shown", "wrong_type"]
+__all__ = [
+    "bad_request",
+    "check_cron",
+    "conditions_of",
+    "created",
+    "ok",
+    "page_of",
+    "shown",
+    "wrong_type",
+]
 
 _PAGE_SIZE: Final = 10
+_CRON_FIELDS: Final = 6
 _MAX_PAGE_SIZE: Final = 100
 _GO_TYPES: Final = {bool: "bool", int: "number", float: "number", str: "string"}
 
@@ -66,13 +76,37 @@ def wrong_type(what: str, field: str, value: Any, wanted: str) -> Refusal:
     )
 
 
-def page_of(call: Call, items: Sequence[Mapping[str, Any]]) -> web.Response:
+def conditions_of(call: Call) -> dict[str, str]:
     """
-    Answer with one page of *items*, after ``q=name=…``; unknown keys in ``q`` are passed over.
+    Return what ``q`` asks for, such as ``name=a,Level=project``.
+    """
+    pairs = (condition.partition("=") for condition in call.request.query.get("q", "").split(","))
+    return {key: value for key, _, value in pairs if key}
+
+
+def check_cron(cron: str, of: str) -> None:
+    """
+    Refuse a schedule that has not six fields; *of* says what it is for.
+    """
+    fields = cron.split()
+    if len(fields) != _CRON_FIELDS:
+        found = f"found {len(fields)}: [{' '.join(fields)}]"
+        raise bad_request(
+            f"invalid cron string for scheduled {of}: {cron}, error: expected exactly 6 fields,"
+            f" {found}"
+        )
+
+
+def page_of(
+    call: Call, items: Sequence[Mapping[str, Any]], *, by_name: bool = True
+) -> web.Response:
+    """
+    Answer with one page of *items*, after ``q=name=…``; other keys in ``q`` are passed over.
     """
     query = call.request.query
-    for condition in query.get("q", "").split(","):
-        key, _, value = condition.partition("=")
+    for key, value in conditions_of(call).items():
+        if not by_name:
+            break
         if key == "name" and value.startswith("~"):
             items = [item for item in items if value[1:] in item["name"]]
         elif key == "name" and value:
@@ -87,7 +121,12 @@ def page_of(call: Call, items: Sequence[Mapping[str, Any]]) -> web.Response:
             "validation failure list:\npage_size in query should be less than or equal to 100",
         )
     headers = {"X-Total-Count": str(len(items))}
+    links: list[str] = []
+    path = call.request.path
+    if page > 1 and (page - 1) * size < len(items):
+        links.append(f'<{path}?page={page - 1}&page_size={size}>; rel="prev"')
     if page * size < len(items):
-        path = call.request.path
-        headers["Link"] = f'<{path}?page={page + 1}&page_size={size}>; rel="next"'
+        links.append(f'<{path}?page={page + 1}&page_size={size}>; rel="next"')
+    if links:
+        headers["Link"] = " , ".join(links)
     return shown(items[(page - 1) * size : page * size], headers)

@@ -8,7 +8,15 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from webhook.demo.standin.api.answers import bad_request, created, ok, shown, wrong_type
+from webhook.demo.standin.api.answers import (
+    bad_request,
+    check_cron,
+    created,
+    ok,
+    page_of,
+    shown,
+    wrong_type,
+)
 from webhook.demo.standin.routing import Call, Refusal, Router
 from webhook.demo.standin.state import now
 
@@ -58,7 +66,10 @@ def _check(call: Call, key: str, value: Any) -> None:
     if isinstance(before, int) and not isinstance(value, int):
         raise wrong_type("configurations", f"Configurations.{key}", value, "int64")
     if key == "auth_mode" and value not in _AUTH_MODES:
-        raise bad_request(f"invalid auth mode: {value}")
+        raise bad_request(
+            "bad request: item name auth_mode: invalid auth_mode, shoud be one of "
+            + ", ".join(_AUTH_MODES)
+        )
     if key == "auth_mode" and value != before and state.users:
         raise bad_request(
             "the auth mode cannot be modified as new users have been inserted into database"
@@ -80,7 +91,7 @@ def _check(call: Call, key: str, value: Any) -> None:
     needs="admin",
 )
 async def _oidc_ping(call: Call) -> web.Response:
-    if call.body.get("url", "").rstrip("/") not in call.harbor.issuers:
+    if call.body.get("url", "") not in call.harbor.issuers:  # Seen: with its slash, or without.
         raise bad_request("failed to verify connection")
     return ok()
 
@@ -94,9 +105,16 @@ async def _gc(call: Call) -> web.Response:
 
 
 @CONFIGURATION.add(
+    "GET", "/system/gc", fact="recorded: gc history", query="page page_size q sort", needs="admin"
+)
+async def _gc_history(call: Call) -> web.Response:
+    return page_of(call, [])
+
+
+@CONFIGURATION.add(
     "POST PUT",
     "/system/gc/schedule",
-    fact="API description: /system/gc/schedule; 409 where one is set, by POST",
+    fact="recorded: gc schedule, fourteen times; POST replaces too, the type None takes away",
     keys="schedule parameters",
     needs="admin",
 )
@@ -104,19 +122,35 @@ async def _set_gc(call: Call) -> web.Response:
     state, schedule = call.harbor.state, call.body["schedule"]
     if "jobservice" in call.harbor.down:
         raise Refusal(500, "UNKNOWN", "internal server error")
-    if call.request.method == "POST" and state.gc_schedule is not None:
-        raise Refusal(
-            412, "PRECONDITION", "fail to set schedule for GC as always had one, please delete it"
-        )
+    if schedule["type"] == "None":
+        state.gc_schedule = None
+        return ok()
+    check_cron(schedule["cron"], "gc")
+    wanted = call.body.get("parameters") or {}
+    # Seen: dry_run is never shown.
+    parameters = {
+        "delete_tag": False,
+        "delete_untagged": bool(wanted.get("delete_untagged", False)),
+        "workers": int(wanted.get("workers", 0)),
+    }
     state.gc_schedule = {
         "creation_time": now(),
-        "id": 1,
-        "job_kind": "SCHEDULE",
-        "job_name": "GARBAGE_COLLECTION",
-        "job_parameters": json.dumps(call.body.get("parameters") or {}),
+        "id": state.next_id("gc"),
+        "job_kind": schedule["cron"],
+        "job_parameters": json.dumps(parameters, separators=(",", ":")),
+        "job_status": "Running",
         "schedule": {**schedule, "next_scheduled_time": "2030-01-01T00:00:00.000Z"},
         "update_time": now(),
     }
-    if call.request.method == "POST":
-        return created("/api/v2.0/system/gc/1")
-    return ok()
+    return created("/api/v2.0/system/gc/0") if call.request.method == "POST" else ok()
+
+
+@CONFIGURATION.add(
+    "GET",
+    "/auditlog-exts",
+    fact="recorded: audit log",
+    query="page page_size q sort",
+    needs="admin",
+)
+async def _audit(call: Call) -> web.Response:
+    return page_of(call, call.harbor.state.audit)

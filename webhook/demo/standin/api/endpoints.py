@@ -2,13 +2,15 @@
 Registry endpoints.
 """
 
+import asyncio
+
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from webhook.demo.standin.api.answers import bad_request, created, ok, page_of, shown
-from webhook.demo.standin.routing import Call, Refusal, Router
+from webhook.demo.standin.routing import Call, FrontGaveUpError, Refusal, Router
 from webhook.demo.standin.state import Endpoint, now
 
 
@@ -58,7 +60,8 @@ async def _adapters(_: Call) -> web.Response:
     permission=("registry", "list"),
 )
 async def _list(call: Call) -> web.Response:
-    endpoints = call.harbor.state.endpoints.values()
+    # The one that was left alone for longest comes first.
+    endpoints = sorted(call.harbor.state.endpoints.values(), key=lambda e: e.updated)
     return page_of(call, [endpoint.shown(credential=True) for endpoint in endpoints])
 
 
@@ -77,7 +80,7 @@ async def _create(call: Call) -> web.Response:
         raise Refusal(500, "UNKNOWN", "internal server error")
     credential = body.get("credential") or {}
     endpoint = Endpoint(
-        state.next_id("endpoint"),  # One is used up even where the rest fails.
+        0,
         body["name"],
         body["type"],
         _checked_url(body.get("url", "")),
@@ -87,8 +90,8 @@ async def _create(call: Call) -> web.Response:
         access_secret=credential.get("access_secret", ""),
         ca_certificate=_checked_certificate(body.get("ca_certificate", "")),
     )
-    if not await call.harbor.reaches(endpoint):
-        raise bad_request("the registry is unhealthy")
+    await _check_reached(call, endpoint)
+    endpoint.id = state.next_id("endpoint")  # Seen: used up even where the rest fails.
     if state.endpoint(endpoint.name):
         raise Refusal(409, "CONFLICT", f"registry {endpoint.name} already exists")
     state.endpoints[endpoint.id] = endpoint
@@ -98,17 +101,36 @@ async def _create(call: Call) -> web.Response:
 @ENDPOINTS.add(
     "POST",
     "/registries/ping",
-    fact="seen: POST /registries/ping with an id, 200/400/404; the status stays",
-    keys="id",
+    fact="recorded: registry ping by id, absent, by url; the status stays",
+    keys="id type url insecure credential_type access_key access_secret ca_certificate",
     needs="admin",
 )
 async def _check(call: Call) -> web.Response:
-    endpoint = call.harbor.state.endpoints.get(call.body["id"])
-    if endpoint is None:
-        raise Refusal(404, "NOT_FOUND", f"registry {call.body['id']} not found")
-    if not await call.harbor.reaches(endpoint):
-        raise bad_request("the registry is unhealthy")
+    body = call.body
+    if "id" in body:
+        endpoint = call.harbor.state.endpoints.get(body["id"])
+        if endpoint is None:
+            raise Refusal(404, "NOT_FOUND", f"registry {body['id']} not found")
+    else:
+        endpoint = Endpoint(0, "", body.get("type", ""), _checked_url(body.get("url", "")))
+        endpoint.insecure = bool(body.get("insecure", False))
+        endpoint.access_key = body.get("access_key", "")
+        endpoint.access_secret = body.get("access_secret", "")
+    await _check_reached(call, endpoint)
     return ok()
+
+
+async def _check_reached(call: Call, endpoint: Endpoint) -> None:
+    """
+    Refuse where the upstream does not answer; nginx in front gives up on one that is silent.
+    """
+    try:
+        async with asyncio.timeout(call.harbor.front_timeout):
+            reached = await call.harbor.reaches(endpoint)
+    except TimeoutError:
+        raise FrontGaveUpError from None
+    if not reached:
+        raise bad_request("the registry is unhealthy")
 
 
 @ENDPOINTS.add(
@@ -147,9 +169,11 @@ async def _update(call: Call) -> web.Response:
         changed["ca_certificate"] = _checked_certificate(body["ca_certificate"])
     before = {name: getattr(endpoint, name) for name in changed}
     _set(endpoint, changed)
-    if not await call.harbor.reaches(endpoint):
+    try:
+        await _check_reached(call, endpoint)
+    except (Refusal, FrontGaveUpError):
         _set(endpoint, before)
-        raise bad_request("the registry is unhealthy")
+        raise
     endpoint.status = "healthy"
     endpoint.updated = now()
     return ok()

@@ -13,12 +13,13 @@ from webhook.demo.standin.routing import Call, Refusal, Router
 from webhook.demo.standin.state import Project, now
 
 
-__all__ = ["PROJECTS"]
+__all__ = ["PROJECTS", "find_project"]
 
 PROJECTS: Final = Router("/api/v2.0")
 
 _NAME: Final = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _MAX_NAME: Final = 255
+_NOT_EMPTY: Final = "the project contains repositories, can not be deleted"
 _MAX_STORAGE: Final = 1024 << 40
 _NUMBERS: Final = ("proxy_speed_kb", "max_upstream_conn")
 _PROXY_TYPES: Final = frozenset(
@@ -100,12 +101,12 @@ async def _create(call: Call) -> web.Response:
 
 @PROJECTS.add("GET", "/projects/{project}", fact="recorded: project get anonymous, absent admin")
 async def _get(call: Call) -> web.Response:
-    return shown(_find(call).shown(_role(call)))
+    return shown(find_project(call).shown(_role(call)))
 
 
 @PROJECTS.add("GET", "/projects/{project}/summary", fact="recorded: project summary, five times")
 async def _summary(call: Call) -> web.Response:
-    project = _find(call)
+    project = find_project(call)
     summary: dict[str, Any] = {"repo_count": len(project.repositories)}
     if project.registry_id is not None:
         endpoint = call.harbor.state.endpoints[project.registry_id]
@@ -124,13 +125,19 @@ async def _summary(call: Call) -> web.Response:
     needs="login",
 )
 async def _update(call: Call) -> web.Response:
-    project = _find(call)
+    project = find_project(call)
     robot = call.harbor.robot(call.principal)
     if call.principal.kind != "admin" and not (
         robot and robot.may(project.name, "project", "update")
     ):
         raise Refusal(403, "FORBIDDEN", "forbidden")
-    project.metadata |= _strings(call.body.get("metadata") or {})
+    metadata = _strings(call.body.get("metadata") or {})
+    if metadata.get("retention_id", "") not in ("", project.metadata.get("retention_id")):
+        raise bad_request(
+            "the retention_id in the request's payload when updating a project should be omitted,"
+            " alternatively passing the one that has already been associated to this project"
+        )
+    project.metadata |= metadata
     project.updated = now()
     return ok()
 
@@ -139,13 +146,34 @@ async def _update(call: Call) -> web.Response:
     "DELETE", "/projects/{project}", fact="recorded: project delete, absent", needs="login"
 )
 async def _delete(call: Call) -> web.Response:
-    project = _find(call)
+    project = find_project(call)
     if call.principal.kind != "admin":
         raise Refusal(403, "FORBIDDEN", "forbidden")
     if project.repositories:
-        raise Refusal(412, "PRECONDITION", "the project contains repositories, can not be deleted")
+        raise Refusal(412, "PRECONDITION", f"precondition failed: {_NOT_EMPTY}")
     del call.harbor.state.projects[project.id]
     return ok()
+
+
+@PROJECTS.add(
+    "GET",
+    "/projects/{project}/_deletable",
+    fact="recorded: project delete, with repositories: the check before",
+    needs="login",
+)
+async def _deletable(call: Call) -> web.Response:
+    project = find_project(call)
+    return shown({"message": _NOT_EMPTY} if project.repositories else {"deletable": True})
+
+
+@PROJECTS.add(
+    "GET",
+    "/projects/{project}/metadatas/",
+    fact="recorded: project metadata list",
+    needs="login",
+)
+async def _metadatas(call: Call) -> web.Response:
+    return shown(dict(find_project(call).metadata))
 
 
 @PROJECTS.add(
@@ -179,56 +207,9 @@ async def _set_quota(call: Call) -> web.Response:
     if project is None:
         raise Refusal(404, "NOT_FOUND", f"quota {number} not found")
     if storage == 0 or storage < -1:
-        raise bad_request("invalid non-positive value for quota limit")
+        raise bad_request(f"invalid non-positive value for quota limit, value={storage}")
     project.storage = storage
     return ok()
-
-
-@PROJECTS.add("GET", "/retentions/{id}", fact="recorded: retention policy", needs="login")
-async def _retention(call: Call) -> web.Response:
-    return shown(_policy(call))
-
-
-@PROJECTS.add(
-    "PUT",
-    "/retentions/{id}",
-    fact="API description: PUT /retentions/{id}",
-    keys="id algorithm rules trigger scope",
-    needs="login",
-)
-async def _set_retention(call: Call) -> web.Response:
-    policy = _policy(call)
-    if call.principal.kind != "admin":
-        raise Refusal(403, "FORBIDDEN", "forbidden")
-    policy |= {key: call.body[key] for key in ("algorithm", "rules", "trigger")}
-    return ok()
-
-
-@PROJECTS.add(
-    "POST",
-    "/retentions",
-    fact="API description: POST /retentions",
-    keys="id algorithm rules trigger scope",
-    needs="login",
-)
-async def _create_retention(call: Call) -> web.Response:
-    state, project = call.harbor.state, call.harbor.state.projects.get(call.body["scope"]["ref"])
-    if call.principal.kind != "admin":
-        raise Refusal(403, "FORBIDDEN", "forbidden")
-    if project is None or "retention_id" in project.metadata:
-        raise bad_request("project has a retention policy already, or does not exist")
-    number = state.next_id("retention")
-    state.retentions[number] = {**call.body, "id": number}
-    project.metadata["retention_id"] = str(number)
-    return created(f"/api/v2.0/retentions/{number}")
-
-
-def _policy(call: Call) -> dict[str, Any]:
-    number = call.match["id"]
-    policy = call.harbor.state.retentions.get(int(number)) if number.isdigit() else None
-    if policy is None:
-        raise Refusal(404, "NOT_FOUND", f"no such Retention policy with id {number}")
-    return policy
 
 
 def _quota(project: Project) -> dict[str, Any]:
@@ -242,7 +223,7 @@ def _quota(project: Project) -> dict[str, Any]:
     }
 
 
-def _find(call: Call) -> Project:
+def find_project(call: Call) -> Project:
     """
     Return the project that the path names, if whoever asks may see it.
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from webhook.demo.standin.api.answers import shown
-from webhook.demo.standin.routing import Call, Refusal, Router
+from webhook.demo.standin.routing import Call, Router
 from webhook.demo.standin.simulated import COMPONENTS
 from webhook.demo.standin.state import now
 
@@ -62,7 +62,7 @@ async def _systeminfo(call: Call) -> web.Response:
         info |= {
             "current_time": now(),
             "external_url": f"{call.harbor.external_scheme}://{call.request.host}",
-            "harbor_version": "v2.15.2-080b0220",
+            "harbor_version": call.harbor.version,
             "has_ca_root": False,
             "notification_enable": True,
             "project_creation_restriction": "everyone",
@@ -71,27 +71,3 @@ async def _systeminfo(call: Call) -> web.Response:
             "registry_url": call.request.host,
         }
     return shown(info)
-
-
-@SYSTEM.add(
-    "GET", "/v2.0/users/current", fact="recorded: current user, three times", needs="login"
-)
-async def _current_user(call: Call) -> web.Response:
-    if call.principal.kind == "robot":
-        raise Refusal(
-            412,
-            "PRECONDITION",
-            "get current user not available for security context: robot",
-        )
-    return shown(
-        {
-            "admin_role_in_auth": False,
-            "comment": "",
-            "creation_time": now(),
-            "realname": call.principal.name,
-            "sysadmin_flag": call.principal.kind == "admin",
-            "update_time": now(),
-            "user_id": 1 if call.principal.kind == "admin" else 3,
-            "username": call.principal.name,
-        }
-    )
