@@ -1,6 +1,6 @@
 # The base is an argument, so that this builds wherever some image with Python 3.11 or newer is at
 # hand.  It is used twice: the virtual environment points at the base's own interpreter.
-ARG PYTHON_IMAGE=docker.io/library/python:3.13-slim-bookworm
+ARG PYTHON_IMAGE=docker.io/library/python:3.13.12-slim-bookworm@sha256:a58daefb915e1e03ad48f3ca4df8832065412c5c35cacb9d39f4229184de12b6
 
 FROM ${PYTHON_IMAGE} AS build
 ARG UV_VERSION=0.13.9

@@ -78,6 +78,27 @@ faults: setup cluster-binaries ## Break everything while Pods are created; a tab
 soak: setup ## Send 300 reviews a second for 30 minutes (MINUTES=2: for two)
 	@$(RUN) python -m benchmarks.soak --minutes $(or $(MINUTES),30)
 
+# The name and the tag that the chart's defaults pull.
+CHART := charts/harbor-cache-webhook
+REPOSITORY ?= $(shell sed -n 's/^  repository: //p' $(CHART)/values.yaml)
+VERSION := $(shell sed -n 's/^appVersion: "\{0,1\}\([^"]*\)"\{0,1\}$$/\1/p' $(CHART)/Chart.yaml)
+IMAGE ?= $(REPOSITORY):$(VERSION)
+
+.PHONY: image
+image: ## Build the image with docker, podman or buildah (IMAGE=registry/name:tag), and say how to go on
+	@sh deploy/build-image.sh '$(IMAGE)' '$(REPOSITORY)' '$(VERSION)'
+
+.PHONY: version
+version: # What a release's tag must say, behind a v.
+	@echo '$(VERSION)'
+
+.PHONY: dist
+dist: setup ## Build wheel, sdist and packaged chart with their checksums; the same bytes each time
+	@rm -rf dist
+	@$(UV) build --quiet --no-build-isolation --out-dir dist
+	@rm -f dist/.gitignore
+	@$(RUN) python -m charts.package dist $(if $(DIGEST),--repository $(REPOSITORY) --digest $(DIGEST))
+
 .PHONY: lint
 lint: setup ## Check style, types and the direction of imports
 	@$(RUN) ruff check

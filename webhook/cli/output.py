@@ -60,7 +60,10 @@ def write_document(text: str, file: Path | None = None) -> None:
     from webhook.process.whole_file import write_whole
 
     try:
-        write_whole(file, text)
+        if file.exists() and not file.is_file():
+            file.write_text(text, encoding="utf-8")  # A device or a pipe keeps its name.
+        else:
+            write_whole(file, text)
     except OSError as error:
         raise HarborCacheError(f"{file}: {error.strerror}") from error
 

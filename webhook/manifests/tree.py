@@ -18,7 +18,22 @@ import yaml
 from webhook.errors import ManifestError
 
 
-__all__ = ["Alias", "Mapping", "Node", "Scalar", "Sequence", "position", "read_documents"]
+__all__ = [
+    "MAX_DEPTH",
+    "Alias",
+    "Mapping",
+    "Node",
+    "Scalar",
+    "Sequence",
+    "position",
+    "read_documents",
+]
+
+MAX_DEPTH: Final = 1_000
+"""
+How deep a document may be nested: libyaml takes time that grows with the square of the depth of
+brackets, and no manifest comes near this.
+"""
 
 
 @dataclass(slots=True, eq=False)
@@ -146,6 +161,10 @@ def _compose(text: str, events: Iterator[Any]) -> Iterator[Node]:
                 anchors[event.anchor] = node
             open_nodes.append((node, children))
             children = []
+            if len(open_nodes) > MAX_DEPTH:
+                mark = event.start_mark
+                where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+                raise ManifestError(f"{where}nested deeper than {MAX_DEPTH} levels")
         elif isinstance(event, yaml.CollectionEndEvent):
             node, siblings = open_nodes.pop()
             if isinstance(node, Mapping):
