@@ -20,6 +20,7 @@ _COMMANDS: Final = {
     "demo": "Show the webhook at work, against a stand-in for Harbor.",
     "explain": "Say why an image is rewritten or not.",
     "audit": "Survey a cluster: what would be rewritten, and why.",
+    "status": "Say how an installation is, problems first.",
     "rewrite": "Rewrite the images in manifests, and nothing else in them.",
     "harbor": "Set Harbor up from the config, and prove that it serves.",
     "render": "Write out what goes on the VM and on the nodes.",

@@ -164,6 +164,24 @@ class Kube:
             raise ClusterError(answer.message, answer.status)
         return answer.body
 
+    async def text(self, path: str) -> str:
+        """
+        Return what is at *path* as it is, such as the API server's own metrics.
+
+        Raises:
+            ClusterError: with the status, if that is not 200.
+        """
+        timeout = aiohttp.ClientTimeout(total=self._timeout)
+        response = await self._send("GET", path, timeout=timeout, accept="text/plain")
+        try:
+            if response.status != _OK:
+                raise ClusterError(f"HTTP {response.status}", response.status)
+            return await response.text()
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise ClusterError(f"{self.url}: {self._why(error)}") from error
+        finally:
+            response.release()
+
     async def pages(
         self, path: str, query: Mapping[str, str] | None = None, limit: int = _PAGE
     ) -> AsyncIterator[list[dict[str, Any]]]:
@@ -274,9 +292,10 @@ class Kube:
         body: Any = None,
         query: Mapping[str, str] | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
     ) -> aiohttp.ClientResponse:
         target = f"{path}?{urlencode(query)}" if query else path
-        headers = {"Accept": "application/json", "Content-Type": content_type}
+        headers = {"Accept": accept, "Content-Type": content_type}
         try:
             method, url, headers, _, _ = await self._client.param_serialize(
                 method, target, header_params=headers, auth_settings=["BearerToken"]

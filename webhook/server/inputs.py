@@ -14,6 +14,7 @@ from typing import Any, Final
 import structlog
 
 from certs.source import FileSource, Outcome
+from webhook import __version__
 from webhook.config import Config, load_config
 from webhook.harbor.monitor import Monitor
 from webhook.image.availability import Availability
@@ -110,6 +111,17 @@ class Inputs:
             "paused": self._policy.paused,
             "quarantined": len(quarantine.images),
             "certificateNotAfter": served and timestamp(served.certificate.not_valid_after_utc),
+            "certificate": served and served.certificate_pem.decode(),
+            "version": __version__,
+            "refused": {
+                name: problem
+                for name, problem in (
+                    ("config", self._config_file.refused),
+                    ("quarantine", self._quarantine_file and self._quarantine_file.refused),
+                    (_CERTIFICATE, self._certificate.problem),
+                )
+                if problem
+            },
         }
 
     def unready(self) -> str:

@@ -43,9 +43,9 @@ class Release:
     configuration: Mapping[str, Any]
 
 
-async def find_release(kube: Kube) -> Release | None:
+async def find_release(kube: Kube, namespace: str = "") -> Release | None:
     """
-    Return the release that the cluster's webhook configurations tell of, or None.
+    Return the release, in *namespace* if it is given, that webhook configurations tell of, or None.
 
     Raises:
         ClusterError: if they can't be read.
@@ -53,7 +53,8 @@ async def find_release(kube: Kube) -> Release | None:
     for configuration in (await kube.get(CONFIGURATIONS)).get("items") or ():
         for webhook in configuration.get("webhooks") or ():
             service = (webhook.get("clientConfig") or {}).get("service") or {}
-            if str(webhook.get("name", "")).endswith(_SUFFIX) and service:
+            ours = str(webhook.get("name", "")).endswith(_SUFFIX) and service
+            if ours and namespace in ("", service["namespace"]):
                 return Release(service["namespace"], service["name"], configuration)
     return None
 
