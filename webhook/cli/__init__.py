@@ -22,6 +22,7 @@ _COMMANDS: Final = {
     "audit": "Survey a cluster: what would be rewritten, and why.",
     "status": "Say how an installation is, problems first.",
     "rewrite": "Rewrite the images in manifests, and nothing else in them.",
+    "config": "Say what is wrong with a config file.",
     "harbor": "Set Harbor up from the config, and prove that it serves.",
     "render": "Write out what goes on the VM and on the nodes.",
     "certs": "Make certificates for development, and see what is served.",
