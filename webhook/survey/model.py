@@ -107,6 +107,16 @@ class ClusterImage:
 class WorkloadReport:
     """
     What stands behind Pods: a Deployment, a CronJob, …, or a Pod of its own.
+
+    Attributes:
+        namespace: where it is.
+        kind: of what stands behind.
+        name: of it.
+        pods: its Pods.
+        images: those of its template and of its Pods.
+        pull_secrets: the names of those that it brings.
+        operator: ``Kind.group`` of an operator that controls its Pods itself; else empty.
+        gitops: the tool that keeps a Pod of its own as it stands in Git; else empty.
     """
 
     namespace: str
@@ -115,6 +125,8 @@ class WorkloadReport:
     pods: Counts = field(default_factory=Counts)
     images: list[ClusterImage] = field(default_factory=list)
     pull_secrets: list[str] = field(default_factory=list)
+    operator: str = ""
+    gitops: str = ""
 
     @property
     def would_rewrite(self) -> bool:

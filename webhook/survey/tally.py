@@ -27,6 +27,7 @@ from webhook.survey.model import (
     Survey,
     WorkloadReport,
 )
+from webhook.survey.owners import controller_of, gitops_of, operator_of
 from webhook.survey.selectors import Installation
 
 
@@ -126,7 +127,10 @@ class Tally:
         pod = convert(item, Pod)
         found = origins(pod, self._policy.rules)
         put_originals(pod, found)
-        self._add(self._owners.get(key, key), pod, found)
+        key = self._owners.get(key, key)
+        self._add(key, pod, found)
+        workload = self._workloads[key]
+        workload.operator, workload.gitops = operator_of(metadata), gitops_of(metadata)
 
     def result(self, **about: Any) -> Survey:
         """
@@ -245,10 +249,8 @@ def _controller(metadata: Mapping[str, Any]) -> tuple[str, str] | None:
     """
     Return kind and name of the owner that controls an object.
     """
-    for owner in metadata.get("ownerReferences") or ():
-        if owner.get("controller"):
-            return str(owner.get("kind", "")), str(owner.get("name", ""))
-    return None
+    owner = controller_of(metadata)
+    return None if owner is None else (str(owner.get("kind", "")), str(owner.get("name", "")))
 
 
 def _asks_each_time(image_field: ImageField) -> bool:

@@ -96,6 +96,27 @@ def _steps(survey: Survey) -> Iterator[Step]:
             "Add what should be cached to the config, then let Harbor follow.",
             _snippet(public),
         )
+    operated = [w for w in survey.workloads if w.operator and w.would_rewrite]
+    if operated:
+        operators = sorted({w.operator for w in operated})
+        yield Step(
+            "Look at Pods that operators control",
+            f"{_named(operators)} {'controls' if len(operators) == 1 else 'control'} Pods that "
+            "would be rewritten. Some operators compare images, and replace a Pod whose image is "
+            "another: try one such Pod first, or leave them alone.",
+            "excludeOwners:\n  # ... those that are there already, and:\n"
+            + "\n".join(f"  - {operator}" for operator in operators),
+        )
+    bare = [w for w in survey.workloads if w.gitops and w.would_rewrite]
+    if bare:
+        tools = sorted({w.gitops for w in bare})
+        yield Step(
+            "Look at Pods that stand in Git",
+            f"{_named([f'{w.namespace}/{w.name}' for w in bare])}: no Deployment is between "
+            f"{' and '.join(tools)} and the Pod, so a rewritten image is a difference there. Keep "
+            'them out with the label harbor-cache.io/mode: "off", or let the tool ignore images '
+            "of Pods.",
+        )
     if survey.private:
         names = [f"{w.namespace}/{w.name}" for w in survey.private]
         yield Step(

@@ -124,6 +124,8 @@ def _workload(workload: WorkloadReport) -> dict[str, Any]:
         "name": workload.name,
         "pods": _counts(workload.pods),
         "pullSecrets": workload.pull_secrets,
+        "operator": workload.operator,
+        "gitops": workload.gitops,
         "images": [_image(image) for image in workload.images],
     }
 
