@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 
+from pathlib import Path
+
 import pytest
 
 from tests.support.render_programs import compose, from_python_package
@@ -14,6 +16,10 @@ from webhook.render import files, write
 
 
 _SELF_SIGNED = "vm: {front: self-signed}"
+# Harbor's own text, so it stands beside the checkout, not in it.
+_PREPARED = Path(
+    os.environ.get("HARBOR_PREPARED", Path(__file__).parents[3] / "shared" / "harbor" / "prepared")
+)
 _ANSIBLE = ("ansible-core==2.19.14", "ansible-lint==26.10.1")
 # The services and networks that Harbor's `prepare` gives its compose file, as far as the override
 # builds on them (make/photon/prepare/templates/docker_compose/docker-compose.yml.jinja).
@@ -70,6 +76,55 @@ def test_compose_takes_the_override(rendered):
     assert {"harbor"} == set(services["traefik"]["networks"])
     (acme,) = [one for one in services["traefik"]["volumes"] if one["target"] == "/acme"]
     assert ("bind", str(folder / "acme")) == (acme["type"], acme["source"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not _PREPARED.exists(),
+    reason=(
+        "what Harbor's own `prepare` makes is not here: name the folder with its"
+        " docker-compose.traefik.yml by HARBOR_PREPARED"
+    ),
+)
+def test_compose_takes_the_override_of_what_prepare_made(rendered):
+    """
+    Merged over the file that Harbor 2.15.2 really makes, nothing else changes.
+    """
+    folder = rendered("traefik") / "traefik"
+    shutil.copy(_PREPARED / "docker-compose.traefik.yml", folder / "docker-compose.yml")
+    # Compose insists that env files are there.
+    for name in ("core", "registryctl", "db", "jobservice"):
+        (folder / f"common/config/{name}").mkdir(parents=True)
+        (folder / f"common/config/{name}/env").write_text("")
+
+    before, after = (
+        _run(compose(), "-format=json", *files, cwd=folder)
+        for files in (
+            ("docker-compose.yml",),
+            ("docker-compose.yml", "docker-compose.override.yml"),
+        )
+    )
+
+    assert (0, 0) == (before.returncode, after.returncode), before.stderr + after.stderr
+    plain, merged = (json.loads(one.stdout)["services"] for one in (before, after))
+    assert {"traefik"} == set(merged) - set(plain)
+    assert [] == [name for name in plain if name != "proxy" and plain[name] != merged[name]]
+    assert {"ports", "labels"} == {
+        key for key, value in merged["proxy"].items() if plain["proxy"].get(key) != value
+    }
+    published = {
+        (port.get("host_ip"), port["published"], name)
+        for name, one in merged.items()
+        for port in one.get("ports", ())
+    }
+    assert {
+        ("127.0.0.1", "1514", "log"),
+        ("127.0.0.1", "8080", "proxy"),
+        (None, "80", "traefik"),
+        (None, "443", "traefik"),
+    } == published
+    assert merged["proxy"]["networks"] == merged["traefik"]["networks"]
+    assert [] == [name for name, one in merged.items() if set(one["networks"]) != {"harbor"}]
 
 
 @pytest.mark.slow

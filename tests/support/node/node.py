@@ -71,7 +71,9 @@ class Node:
         *,
         snapshotter: str = "native",
         routes: Sequence[str] = (),
+        kubelet_options: Sequence[str] = (),
     ) -> None:
+        self._kubelet_options = kubelet_options
         self._routes = routes
         self._snapshotter = snapshotter
         self.cluster = cluster
@@ -145,6 +147,7 @@ class Node:
             f"--hostname-override={self.name}",
             f"--root-dir={self.directory / 'kubelet'}",
             f"--cert-dir={self.directory / 'kubelet-certificates'}",
+            *self._kubelet_options,
         )
         _wait("the node", self._is_ready)
 

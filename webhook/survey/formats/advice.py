@@ -79,7 +79,7 @@ def _steps(survey: Survey) -> Iterator[Step]:
             f"{_named(serial)} {'pulls' if len(serial) == 1 else 'pull'} one image at a time: "
             "while one pull hangs, no other Pod gets its image there. Set this in the kubelet's "
             "configuration, and restart it.",
-            "serializeImagePulls: false\nmaxParallelImagePulls: 5",
+            "serializeImagePulls: false\nmaxParallelImagePulls: 20",
         )
     wrong = [n for n in survey.namespaces if n.mode in ("unknown", "excluded")]
     if wrong:
