@@ -24,12 +24,13 @@ FAST = {"interval": "50ms", "timeout": "4s", "maxAge": "20s", "canaryInterval": 
 IMPATIENT = FAST | {"timeout": "1s"}
 
 
-def config(url, probe=FAST, registries=None, **harbor):
+def config(url, probe=FAST, registries=None, pull_secrets=(), **harbor):
     data = {
         "apiVersion": "harbor-cache.io/v1",
         "kind": "Config",
         "harbor": {"url": url, **harbor},
         "probe": probe,
+        "pullSecrets": list(pull_secrets),
     }
     if registries is not None:
         data["registries"] = registries
@@ -318,17 +319,17 @@ def robot_files(tmp_path):
 
 async def test_a_private_project_needs_the_robot_account(harbor, robot_files, tmp_path):
     """
-    A private project is available with the robot account alone, whose files are read every time.
+    A private project is available with a pull secret alone; the robot's files are read each time.
     """
     harbor.state.project(QUAY).metadata["public"] = "false"
     secret = add_robot(harbor)
-    anonymous = Monitor(config(harbor.url))
-    await rounds(anonymous, 2)
-    monitor = Monitor(config(harbor.url, **robot_files))
+    anonymous = Monitor(config(harbor.url, **robot_files))
+    monitor = Monitor(config(harbor.url, pull_secrets=["pull"], **robot_files))
     await rounds(monitor, 2)
     wrong = monitor.view().project(QUAY)
     (tmp_path / "password").write_text(secret, "utf-8")
     await rounds(monitor, 2)
+    await rounds(anonymous, 2)
 
     assert State.UNAVAILABLE is anonymous.view().project(QUAY)
     assert State.UNAVAILABLE is wrong
@@ -373,7 +374,7 @@ async def test_a_hung_upstream_shows_in_the_canary_alone(harbor):
     await monitor.round()
     before = monitor.view().project(QUAY)
     harbor.upstream_of(QUAY).state = UpstreamState.HUNG
-    monitor._canaries.clear()  # As if canaryInterval had passed.
+    monitor._looks._canaries.clear()  # As if canaryInterval had passed.
     await rounds(monitor, 2)
     view = monitor.view()
 
@@ -415,7 +416,7 @@ async def test_a_project_whose_pulls_fail_is_out_by_its_canary(harbor, fault):
     monitor = Monitor(config(harbor.url, probe=IMPATIENT, registries=with_canary()))
     await monitor.round()
     harbor.pull_faults[QUAY] = fault
-    monitor._canaries.clear()
+    monitor._looks._canaries.clear()
     await rounds(monitor, 2)
 
     assert State.AVAILABLE is monitor.view().harbor
@@ -459,7 +460,7 @@ async def test_it_runs_until_it_is_cancelled(harbor):
     `run` starts its first round at once, keeps looking, and survives whatever a round raises.
     """
     monitor = Monitor(config(harbor.url))
-    broken = monitor._look_at_harbor
+    broken = monitor._looks._look_at_harbor
     calls = []
 
     async def breaks_once(*arguments):
@@ -468,7 +469,7 @@ async def test_it_runs_until_it_is_cancelled(harbor):
             raise RuntimeError("a mistake of ours")
         return await broken(*arguments)
 
-    monitor._look_at_harbor = breaks_once
+    monitor._looks._look_at_harbor = breaks_once
     task = asyncio.create_task(monitor.run())
     async with asyncio.timeout(10):
         await monitor.first_round.wait()

@@ -13,7 +13,14 @@ import aiohttp
 import pytest
 
 from tests.support.provisioning import client_of, config_for
-from webhook.demo.standin import Fault, HarborStandIn, Robot, State, UpstreamState
+from webhook.demo.standin import (
+    Fault,
+    HarborStandIn,
+    Robot,
+    SimulatedUpstream,
+    State,
+    UpstreamState,
+)
 from webhook.demo.standin.upstream import MANIFEST_TYPES, Image
 from webhook.harbor.client import Credentials
 from webhook.provisioning.api import Api
@@ -31,7 +38,7 @@ async def proofs_of(harbor, credentials=None, *, admin=False, **sections):
     else:
         async with client_of(harbor) as client:
             found = await verify(config, TLS, credentials, Api(client))
-    return {proof.project: proof for proof in found}
+    return {proof.project: proof for proof in found.proofs}
 
 
 async def test_all_four_projects_serve():
@@ -118,7 +125,7 @@ async def test_a_project_that_is_absent():
 
 async def test_a_private_project_is_pulled_from_with_the_robot_account():
     """
-    Without the robot account a private project does not serve, with it it does.
+    Nodes without a pull secret are everyone, whatever the robot account may; with one they pull.
     """
     access = [
         {"resource": "repository", "action": "pull"},
@@ -128,8 +135,9 @@ async def test_a_private_project_is_pulled_from_with_the_robot_account():
     async with HarborStandIn() as harbor:
         harbor.state.project(QUAY).metadata["public"] = "false"
         harbor.state.robots[1] = Robot(1, "robot$a", "system", "Secr3t-a", -1, permissions)
-        without = await proofs_of(harbor)
-        with_it = await proofs_of(harbor, Credentials("robot$a", "Secr3t-a"))
+        robot = Credentials("robot$a", "Secr3t-a")
+        without = await proofs_of(harbor, robot)
+        with_it = await proofs_of(harbor, robot, pullSecrets=["harbor-pull"])
 
     assert "unauthorized" == without[QUAY].cause
     assert with_it[QUAY].works
@@ -170,6 +178,44 @@ async def test_a_wrong_external_url_is_named():
     assert not proofs[QUAY].works
     assert other_scheme[QUAY].works
     assert "external_url has the wrong scheme" in other_scheme[QUAY].why
+
+
+async def test_no_more_than_eight_requests_are_under_way():
+    """
+    Many projects are pulled from some at once: Harbor serves nodes meanwhile.
+    """
+    registries = [
+        {"host": f"r{number}.example", "project": f"proxy.r{number}", "canary": "team/app:1"}
+        for number in range(40)
+    ]
+    async with HarborStandIn(answer_delay=0.02) as harbor:
+        for registry in registries:
+            endpoint = harbor.state.add_endpoint(registry["host"], f"https://{registry['host']}")
+            harbor.upstreams[endpoint.asks] = SimulatedUpstream()
+            harbor.state.add_project(registry["project"], endpoint)
+        proofs = await proofs_of(harbor, registries=registries)
+        failing = dict(harbor.upstreams)
+        for url in failing:
+            harbor.upstreams[url] = SimulatedUpstream(state=UpstreamState.REFUSED)
+        broken = await proofs_of(harbor, registries=registries[:20], admin=True)
+
+    assert 40 == sum(proof.works for proof in proofs.values())
+    assert {"upstream-unhealthy"} | {""} >= {proof.cause for proof in broken.values()}
+    assert 8 == harbor.most_in_flight
+
+
+async def test_read_only_mode_is_no_reason_to_fail():
+    """
+    Harbor checks no upstream then; the proof goes on and says so.
+    """
+    async with HarborStandIn() as harbor:
+        harbor.upstream_of(QUAY).state = UpstreamState.REFUSED
+        harbor.state.configuration["read_only"] = True
+        proofs = await proofs_of(harbor, admin=True)
+
+    assert "not-found" == proofs[QUAY].cause
+    assert "read-only mode" in proofs[QUAY].why
+    assert 3 == sum(proof.works for proof in proofs.values())
 
 
 async def test_a_registry_without_a_known_image_needs_a_canary():

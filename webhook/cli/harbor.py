@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from webhook.harbor.client import Credentials, HarborClient
     from webhook.provisioning.desired import Desired
     from webhook.provisioning.steps import Plan
-    from webhook.provisioning.verify import Proof
+    from webhook.provisioning.verify import Verification
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -160,14 +160,15 @@ def verify(
     Pull one image's manifest through every project, as a node does.
 
     Needs no administrator; with a password (file or variable) Harbor is asked to check the
-    upstream of what failed.  Private projects are pulled from with the robot account's files.
+    upstream of what failed.  Nodes are everyone; where the config names pullSecrets, private
+    projects are pulled from with the robot account's files.
     """
     config, _ = _load(config_file, url, desires=False)
     known = password_file is not None or _PASSWORD_VARIABLE in os.environ
     credentials = _credentials(username, password_file) if known else None
-    proofs = asyncio.run(_verify(config, credentials))
-    _show_proofs(proofs)
-    if not all(proof.works for proof in proofs):
+    verification = asyncio.run(_verify(config, credentials))
+    _show_proofs(verification)
+    if not verification.works:
         context.exit(1)
 
 
@@ -271,7 +272,7 @@ async def _apply(
         click.echo("Harbor is as the config says." if done else "Nothing to do.")
 
 
-async def _verify(config: "Config", credentials: "Credentials | None") -> "list[Proof]":
+async def _verify(config: "Config", credentials: "Credentials | None") -> "Verification":
     from webhook.harbor.client import read_credentials
     from webhook.harbor.tls import trust
     from webhook.provisioning.api import Api
@@ -333,7 +334,7 @@ def _summary(made: "Plan") -> str:
     return f"\n{created} to create, {len(made.writes) - created} to change."
 
 
-def _show_proofs(proofs: "list[Proof]") -> None:
+def _show_proofs(verification: "Verification") -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -341,6 +342,7 @@ def _show_proofs(proofs: "list[Proof]") -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("", "project", "time", "image", "details"):
         table.add_column(heading, overflow="fold")
+    proofs = verification.proofs
     for proof in proofs:
         details = f"{proof.cause}: {proof.why}" if proof.cause else proof.why
         table.add_row(
@@ -354,3 +356,5 @@ def _show_proofs(proofs: "list[Proof]") -> None:
     console.print(table)
     works = sum(proof.works for proof in proofs)
     console.print(Text(f"\n{works} of {len(proofs)} projects serve."))
+    if verification.refused:
+        console.print(Text(f"{verification.refused[0].upper()}{verification.refused[1:]}."))

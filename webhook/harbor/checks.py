@@ -15,10 +15,12 @@ from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
 
-from webhook.harbor.client import Answer, Cause, HarborClient, fail
+from webhook.harbor.account import REFUSED
+from webhook.harbor.client import Cause, Credentials, HarborClient, fail
+from webhook.harbor.token import check_may_pull, read_challenge, token_for
 
 
-__all__ = ["MANIFEST_TYPES", "check_canary", "check_harbor", "read_summary", "token_for"]
+__all__ = ["MANIFEST_TYPES", "check_canary", "check_harbor", "check_right", "read_summary"]
 
 NEEDED: Final = frozenset({"core", "database", "registry"})
 """
@@ -33,7 +35,6 @@ MANIFEST_TYPES: Final = (
 )
 _ACCEPT: Final = {"Accept": ", ".join(MANIFEST_TYPES)}
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
-_BEARER: Final = re.compile(r'Bearer .*realm="[^"]+"', re.IGNORECASE)
 _NAME: Final = re.compile(r"[a-z-]{1,20}", re.ASCII)
 
 
@@ -74,37 +75,19 @@ async def _check_health(client: HarborClient) -> tuple[str, ...]:
 async def _check_token_flow(client: HarborClient, project: str | None) -> None:
     answer = await client.call("GET", "/v2/", authorization="")
     answer.check(HTTPStatus.UNAUTHORIZED, HTTPStatus.OK)
-    if answer.status == HTTPStatus.UNAUTHORIZED and not _challenged(answer):
+    if answer.status == HTTPStatus.UNAUTHORIZED and read_challenge(answer) is None:
         raise fail(Cause.NOT_HARBOR, "/v2/ names no token service")
     if project is not None:
         await token_for(client, f"{project}/library/harbor-cache-probe")
 
 
-def _challenged(answer: Answer) -> bool:
-    return _BEARER.match(answer.headers.get("Www-Authenticate", "")) is not None
-
-
-async def token_for(client: HarborClient, repository: str) -> str:
-    """
-    Return a token to pull *repository* with, which Harbor hands to everyone.
-
-    Whether it is good for anything shows when it is used.  The token service is asked where the
-    client talks to, not where the realm points: credentials go nowhere else.
-
-    Raises:
-        HarborError: where none is given.
-    """
-    query = {"service": "harbor-registry", "scope": f"repository:{repository}:pull"}
-    answer = (await client.call("GET", "/service/token", query=query)).check(HTTPStatus.OK).json()
-    token = answer.get("token") if isinstance(answer, dict) else None
-    if not isinstance(token, str) or not token:
-        raise fail(Cause.NOT_HARBOR, "the token service gives no token")
-    return token
-
-
-async def read_summary(client: HarborClient, project: str) -> Mapping[str, Any]:
+async def read_summary(
+    client: HarborClient, project: str, account: Credentials | None = None
+) -> Mapping[str, Any]:
     """
     Return the registry endpoint behind a proxy project, from the project's summary.
+
+    Asked as *account*, or as everyone.
 
     Raises:
         HarborError: where the project can't be seen, or is no proxy project.
@@ -113,14 +96,17 @@ async def read_summary(client: HarborClient, project: str) -> Mapping[str, Any]:
         "GET",
         f"/api/v2.0/projects/{quote(project, safe='')}/summary",
         headers={"X-Is-Resource-Name": "true"},
+        authorization=account.header() if account else "",
     )
-    if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        why = (
-            "the robot account can't see it, or its secret is wrong"
-            if client.credentials
-            else "it is absent or private"
-        )
+    if answer.status == HTTPStatus.UNAUTHORIZED:
+        why = "it is absent, or private and nodes have no pull secret"
+        if account is not None:
+            why = f"the robot account {account.username} is refused: {REFUSED}"
         raise fail(Cause.UNAUTHORIZED, f"the project {project} can't be read: {why}")
+    if answer.status == HTTPStatus.FORBIDDEN:
+        who = account.username if account else "everyone"
+        why = f"it is absent, or {who} has no right to it"
+        raise fail(Cause.FORBIDDEN, f"the project {project} can't be read: {why}")
     if answer.status == HTTPStatus.NOT_FOUND:
         raise fail(Cause.NOT_FOUND, f"there is no project {project}")
     summary = answer.check(HTTPStatus.OK).json()
@@ -132,7 +118,20 @@ async def read_summary(client: HarborClient, project: str) -> Mapping[str, Any]:
     return registry
 
 
-async def check_canary(client: HarborClient, project: str, canary: str) -> None:
+async def check_right(client: HarborClient, project: str, account: Credentials) -> None:
+    """
+    Make sure that *account* may pull from a project, which its summary does not tell.
+
+    Raises:
+        HarborError: if it may not.
+    """
+    token = await token_for(client, f"{project}/library/harbor-cache-probe", account)
+    check_may_pull(token, f"the project {project} can't be pulled from: {account.username}")
+
+
+async def check_canary(
+    client: HarborClient, project: str, canary: str, account: Credentials | None = None
+) -> None:
     """
     Ask for the head of a manifest, which reaches the upstream; too many requests is no failure.
 
@@ -141,7 +140,7 @@ async def check_canary(client: HarborClient, project: str, canary: str) -> None:
     """
     repository, reference = split_canary(canary)
     path = f"{project}/{repository}"
-    token = await token_for(client, path)
+    token = await token_for(client, path, account)
     answer = await client.call(
         "HEAD",
         f"/v2/{quote(path)}/manifests/{quote(reference, safe=':')}",

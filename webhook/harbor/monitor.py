@@ -9,18 +9,18 @@ import asyncio
 import random
 import time
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Final
 
 import structlog
 
-from webhook.config import Config, Registry
+from webhook.config import Config
 from webhook.errors import HarborError
-from webhook.harbor.checks import check_canary, check_harbor, read_summary
-from webhook.harbor.client import Cause, Credentials, HarborClient, fail, read_credentials
+from webhook.harbor.client import HarborClient
 from webhook.harbor.hysteresis import Finding, Thresholds, Track
+from webhook.harbor.looks import ACCOUNT, HARBOR, Looks, failed
 from webhook.harbor.network import PatientResolver
 from webhook.harbor.status import Condition, HarborStatus
 from webhook.harbor.tls import Trust
@@ -30,12 +30,6 @@ from webhook.process.metrics import FileMetrics, HarborMetrics
 
 __all__ = ["Monitor"]
 
-_HARBOR: Final = ""
-"""
-Harbor as a whole, among the names of projects.
-"""
-
-_CONCURRENT_LOOKS: Final = 8
 _MAX_ANSWER: Final = 16 * 1024
 """
 In bytes.  The longest answers that probes get, tokens, were 3 KiB; others less than one.
@@ -43,13 +37,6 @@ In bytes.  The longest answers that probes get, tokens, were 3 KiB; others less 
 
 _JITTER: Final = 0.2
 _PROBATION_INTERVALS: Final = 12
-_CANCELLED_WITHIN: Final = 0.25
-"""
-How long, in seconds, a look may take to end once it was cancelled; then it is left behind.
-"""
-
-Look: TypeAlias = Coroutine[None, None, Finding]
-
 _log: Final = structlog.get_logger()
 
 
@@ -85,8 +72,7 @@ class Monitor:
         self._trust = Trust(config.harbor.ca_file, files)
         self._tracks: dict[str, Track] = {}
         self._changed: dict[str, tuple[float, datetime]] = {}
-        self._degraded: tuple[str, ...] = ()
-        self._canaries: dict[str, tuple[float, bool]] = {}
+        self._looks = Looks(clock)
         self._looked: float | None = None
         self._view = UNKNOWN
         self._forget_all()
@@ -107,7 +93,7 @@ class Monitor:
             for project in set(known) | set(wanted):
                 if known.get(project) != wanted.get(project):
                     self._tracks.pop(project, None)
-                    self._canaries.pop(project, None)
+                    self._looks.forget(project)
             self._add_missing()
         self._publish()
         if self._metrics is not None:
@@ -146,7 +132,7 @@ class Monitor:
         now = self._clock()
         if not self._fresh():
             return State.UNKNOWN, 0.0 if self._looked is None else now - self._looked
-        harbor = self._tracks[_HARBOR]
+        harbor = self._tracks[HARBOR]
         track = self._tracks.get(project, Track())
         unavailable = [t for t in (harbor, track) if t.state is State.UNAVAILABLE]
         if unavailable:
@@ -163,11 +149,12 @@ class Monitor:
             url=self._config.harbor.base_url,
             age=self._age(),
             max_age=self._config.probe.max_age,
-            harbor=self._condition(_HARBOR),
-            degraded=self._degraded,
+            harbor=self._condition(HARBOR),
+            degraded=self._looks.degraded,
             projects=MappingProxyType(
                 {each.project: self._condition(each.project) for each in self._config.registries}
             ),
+            account=self._condition(ACCOUNT) if ACCOUNT in self._tracks else None,
         )
 
     async def round(self) -> None:
@@ -177,22 +164,20 @@ class Monitor:
         started = self._clock()
         config = self._config
         try:
-            credentials = _credentials(config)
             tls = await self._trust.context()
         except HarborError as error:
-            failed = _failed(error)
-            findings = dict.fromkeys(self._tracks, failed)
+            findings = dict.fromkeys(self._tracks, failed(error))
         else:
-            findings = await self._look(
+            findings = await self._looks.look(
                 config,
                 HarborClient(
                     config.harbor.base_url,
                     tls=tls,
-                    credentials=credentials,
                     timeout=config.probe.timeout,
                     max_body=_MAX_ANSWER,
                     resolver=self._resolver,
                 ),
+                self._is_available,
             )
         if config is not self._config:
             return  # These are another config's findings.
@@ -200,52 +185,8 @@ class Monitor:
         if self._metrics is not None:
             self._metrics.probe_duration.observe(self._clock() - started)
 
-    async def _look(self, config: Config, client: HarborClient) -> dict[str, Finding]:
-        limit = asyncio.Semaphore(_CONCURRENT_LOOKS)
-
-        async def bounded(look: Look) -> Finding:
-            async with limit:
-                return await look
-
-        async with client:
-            looks = {_HARBOR: asyncio.create_task(self._look_at_harbor(config, client))}
-            for registry in config.registries:
-                look = self._look_at_project(registry, client)
-                looks[registry.project] = asyncio.create_task(bounded(look))
-            _, pending = await asyncio.wait(looks.values(), timeout=config.probe.timeout)
-            for task in pending:
-                task.cancel()
-            if pending:
-                await asyncio.wait(pending, timeout=_CANCELLED_WITHIN)
-            return {name: _result(task, config.probe.timeout) for name, task in looks.items()}
-
-    async def _look_at_harbor(self, config: Config, client: HarborClient) -> Finding:
-        self._degraded = await check_harbor(client, config.registries[0].project)
-        return Finding(State.AVAILABLE)
-
-    async def _look_at_project(self, registry: Registry, client: HarborClient) -> Finding:
-        project = registry.project
-        endpoint = await read_summary(client, project)
-        if endpoint.get("status") != "healthy":
-            self._canaries.pop(project, None)
-            why = f"Harbor reports its upstream {registry.host} as unhealthy"
-            return Finding(State.CACHE_ONLY, Cause.UPSTREAM_UNHEALTHY, why)
-        if registry.canary and self._canary_is_due(project):
-            # Counts as failed until it is through: a canary that hangs is cancelled on its way.
-            self._canaries[project] = (self._clock(), False)
-            await check_canary(client, project, registry.canary)
-            self._canaries[project] = (self._clock(), True)
-        return Finding(State.AVAILABLE)
-
-    def _canary_is_due(self, project: str) -> bool:
-        """
-        Tell whether to ask again: rarely while all is well, at every round while it is not.
-        """
-        asked, succeeded = self._canaries.get(project, (0.0, False))
-        track = self._tracks.get(project, Track())
-        if not succeeded or track.state is not State.AVAILABLE:
-            return True
-        return self._clock() - asked >= self._config.probe.canary_interval
+    def _is_available(self, project: str) -> bool:
+        return self._tracks.get(project, Track()).state is State.AVAILABLE
 
     def _conclude(self, findings: dict[str, Finding]) -> None:
         now = self._clock()
@@ -269,19 +210,21 @@ class Monitor:
 
     def _publish(self) -> None:
         states = {name: track.for_new_images for name, track in self._tracks.items()}
-        harbor = states.pop(_HARBOR)
+        harbor = states.pop(HARBOR)
+        states.pop(ACCOUNT, None)
         self._view = Availability(harbor, MappingProxyType(states))
 
     def _forget_all(self) -> None:
         self._tracks.clear()
-        self._canaries.clear()
-        self._degraded = ()
+        self._looks = Looks(self._clock)
         self._looked = None
         self._view = UNKNOWN
         self._add_missing()
 
     def _add_missing(self) -> None:
-        for name in (_HARBOR, *(registry.project for registry in self._config.registries)):
+        projects = [registry.project for registry in self._config.registries]
+        account = [ACCOUNT] if self._config.harbor.username_file is not None else []
+        for name in (HARBOR, *account, *projects):
             if name not in self._tracks:
                 self._tracks[name] = Track(since=self._clock())
                 self._changed[name] = (self._clock(), datetime.now(UTC))
@@ -320,38 +263,13 @@ def _or_nan(number: float | None) -> float:
     return float("nan") if number is None else number
 
 
-def _credentials(config: Config) -> Credentials | None:
-    harbor = config.harbor
-    if harbor.username_file is None or harbor.password_file is None:
-        return None
-    return read_credentials(harbor.username_file, harbor.password_file)
-
-
-def _failed(error: HarborError) -> Finding:
-    answered = error.cause != Cause.TIMEOUT
-    return Finding(State.UNAVAILABLE, error.cause, str(error), answered=answered)
-
-
-def _result(task: asyncio.Task[Finding], timeout: float) -> Finding:
-    """
-    Return what a look ended in; one that was cut off or broke is a failed one.
-    """
-    if not task.done() or task.cancelled():
-        return _failed(fail(Cause.TIMEOUT, f"no answer within {timeout:g} s"))
-    error = task.exception()
-    if error is None:
-        return task.result()
-    if isinstance(error, HarborError):
-        return _failed(error)
-    _log.error("probe failed", exc_info=error)
-    return Finding(State.UNAVAILABLE, Cause.INTERNAL, "the probe itself failed")
-
-
 def _tell(name: str, before: Track, after: Track) -> None:
     """
     Log a change of state; what stays the same is not worth a line.
     """
-    log = _log.bind(project=name) if name else _log
+    log = _log
+    if name:
+        log = log.bind(account="robot") if name == ACCOUNT else log.bind(project=name)
     say = log.info if after.for_new_images is State.AVAILABLE else log.warning
     say(
         "availability changed",

@@ -65,6 +65,7 @@ class HarborStatus:
         harbor: Harbor as a whole.
         degraded: its components that are out, and that a pull does not need.
         projects: every project of the config, in its order.
+        account: the robot account for private projects; None where the config names none.
     """
 
     url: str
@@ -73,6 +74,7 @@ class HarborStatus:
     harbor: Condition
     degraded: tuple[str, ...]
     projects: Mapping[str, Condition]
+    account: Condition | None = None
 
     @property
     def fresh(self) -> bool:
@@ -98,7 +100,7 @@ class HarborStatus:
         """
         Return it as `/status` shows it.
         """
-        return {
+        shown: dict[str, Any] = {
             "url": self.url,
             "fresh": self.fresh,
             "ageSeconds": None if self.age is None else round(self.age, 3),
@@ -106,3 +108,6 @@ class HarborStatus:
             "harbor": {**self.harbor.as_json(), "degraded": list(self.degraded)},
             "projects": {name: each.as_json() for name, each in self.projects.items()},
         }
+        if self.account is not None:
+            shown["account"] = self.account.as_json()
+        return shown

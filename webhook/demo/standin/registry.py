@@ -46,7 +46,8 @@ async def _ping(call: Call) -> web.Response:
     query="service scope account client_id offline_token",
 )
 async def _token(call: Call) -> web.Response:
-    token = call.harbor.token_for(call.principal)
+    _, _, repository = call.request.query.get("scope", "").partition(":")
+    token = call.harbor.token_for(call.principal, repository.removesuffix(":pull"))
     return web.json_response(
         {"token": token, "access_token": "", "expires_in": 1800, "issued_at": now()}
     )

@@ -7,6 +7,7 @@ It listens nowhere; the handlers of requests read and change it, and `server` pu
 import asyncio
 import base64
 import binascii
+import json
 import secrets
 
 from collections.abc import Mapping
@@ -166,15 +167,25 @@ class SimulatedHarbor:
         robots = self.state.robots.values()
         return next((r for r in robots if f"{prefix}{r.bare_name}" == principal.name), None)
 
-    def token_for(self, principal: Principal) -> str:
+    def token_for(self, principal: Principal, repository: str) -> str:
         """
         Hand out a token; one of a robot is good for what the robot might do just now.
+
+        As Harbor's do, it says in its middle part what it is good for.
         """
-        token = secrets.token_urlsafe(48)
         if robot := self.robot(principal):
             projects = [project.name for project in self.state.projects.values()]
             pulls = (name for name in projects if robot.may(name, "repository", "pull"))
             principal = Principal(principal.name, principal.kind, frozenset(pulls))
+        name = repository.partition("/")[0]
+        project = self.state.project(name)
+        public = project is not None and project.public
+        may = public or principal.kind == "admin" or name in principal.pulls
+        actions = ["pull"] if project is not None and may else []
+        access = [{"type": "repository", "name": repository, "actions": actions}]
+        claims = json.dumps({"access": access if repository else []}).encode()
+        middle = base64.urlsafe_b64encode(claims).decode().rstrip("=")
+        token = f"e30.{middle}.{secrets.token_urlsafe(32)}"
         self.tokens[token] = principal
         return token
 
