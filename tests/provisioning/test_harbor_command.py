@@ -3,7 +3,10 @@
 """
 
 import json
+import os
 import ssl
+import subprocess
+import sys
 
 import pytest
 import trustme
@@ -306,3 +309,108 @@ def test_a_file_that_is_missing_is_a_config_error(run, harbor, tmp_path):
     assert 2 == result.exit_code
     assert "registries: quay.io: upstream:" in result.stderr
     assert "No such file or directory" in result.stderr
+
+
+def test_plan_as_json(run, tmp_path):
+    """
+    One JSON object on standard output and nothing else, with every step and what it changes.
+    """
+    with ThreadedStandIn(empty_harbor()) as harbor:
+        sections = everything(tmp_path)
+        first = run("plan", harbor.url, "-o", "json", "--detailed-exitcode", sections=sections)
+        run("apply", harbor.url, sections=sections)
+        after = run("plan", harbor.url, "--output", "json", sections=sections)
+        harbor.harbor.state.project("proxy.quay.io").registry_id = None
+        refused = run("plan", harbor.url, "-o", "json", sections=sections)
+
+    made, kept, blocked = (json.loads(result.stdout) for result in (first, after, refused))
+    assert [2, 0, 1] == [first.exit_code, after.exit_code, refused.exit_code]
+    assert (True, 8, 4, 0, 0) == (
+        made["difference"],
+        made["create"],
+        made["change"],
+        made["keep"],
+        made["refuse"],
+    )
+    assert {"action": "create", "kind": "registry endpoint", "name": "quay.io"}.items() <= (
+        made["steps"][1].items()
+    )
+    assert ["type docker-registry", "https://quay.io"] == made["steps"][1]["details"]
+    assert (False, False, []) == (kept["difference"], kept["readOnly"], kept["notes"])
+    assert {"keep"} == {step["action"] for step in kept["steps"]}
+    assert 1 == blocked["refuse"]
+    assert SECRET not in first.output + after.output + refused.output
+
+
+def test_read_only_mode(run, harbor):
+    """
+    Plan shows the difference and says why nothing can be done; apply is one sentence.
+    """
+    harbor.harbor.state.configuration["read_only"] = True
+    planned = run("plan", harbor.url)
+    applied = run("apply", harbor.url)
+
+    assert (0, 1) == (planned.exit_code, applied.exit_code)
+    assert "Note: Harbor is in read-only mode" in planned.output
+    assert applied.stderr.startswith("Error: nothing was changed: Harbor is in read-only mode")
+    assert 1 == len(applied.stderr.strip().splitlines())
+    assert not any(seen.writes for seen in harbor.harbor.requests)
+
+
+def test_verify_says_that_the_robot_account_is_refused(run, harbor, tmp_path):
+    """
+    It is one line of its own and exit code 1, though every project serves.
+    """
+    files = {"usernameFile": str(tmp_path / "name"), "passwordFile": str(tmp_path / "secret")}
+    missing = run("verify", harbor.url, password=None, **files)
+    (tmp_path / "name").write_text("robot$pull", "utf-8")
+    (tmp_path / "secret").write_text("wrong", "utf-8")
+    wrong = run("verify", harbor.url, password=None, **files)
+
+    assert [1, 1] == [missing.exit_code, wrong.exit_code]
+    assert all("4 of 4 projects serve." in result.output for result in (missing, wrong))
+    assert "The robot account can't be read:" in missing.output
+    assert "The robot account robot$pull is refused: its secret is wrong" in wrong.output
+
+
+def at_a_terminal(words, answer):
+    """
+    Run the program at a terminal, type *answer*, and return what it printed and its exit code.
+    """
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "webhook", *words]
+    environment = os.environ | {"HARBOR_PASSWORD": ADMIN_PASSWORD}
+    try:
+        os.write(ours, answer.encode())
+        result = subprocess.run(
+            command,
+            stdin=theirs,
+            capture_output=True,
+            env=environment,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    return result
+
+
+def test_apply_asks_at_a_terminal(run, harbor, tmp_path):
+    """
+    Whoever sits at a terminal sees the plan and is asked; --yes and pipes are not.
+    """
+    run("plan", harbor.url)
+    words = ["harbor", "apply", "--config", str(tmp_path / "harbor-cache.yaml")]
+    refused = at_a_terminal(words, "n\n")
+    written = [seen for seen in harbor.harbor.requests if seen.writes]
+    agreed = at_a_terminal(words, "y\n")
+    again = at_a_terminal([*words, "--yes"], "")
+
+    assert (1, [], 0, 0) == (refused.returncode, written, agreed.returncode, again.returncode)
+    assert "1 to create, 8 to change." in refused.stdout
+    assert "Apply this?" in refused.stderr
+    assert "Error: nothing was changed" in refused.stderr
+    assert "Harbor is as the config says." in agreed.stdout
+    assert "Apply this?" not in again.stderr

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from webhook.cli.options import FILE, config_option, output_option
+
 
 if TYPE_CHECKING:
     from webhook.config import Config
@@ -35,13 +37,7 @@ _PASSWORD_VARIABLE: Final = "HARBOR_PASSWORD"  # noqa: S105 - a name.
 
 def _options(command: F) -> F:
     options = (
-        click.option(
-            "--config",
-            "config_file",
-            type=click.Path(path_type=Path),
-            required=True,
-            help="The config file.",
-        ),
+        config_option(),
         click.option(
             "--url", help="Where Harbor's API is, if not at harbor.apiUrl or harbor.url."
         ),
@@ -53,7 +49,8 @@ def _options(command: F) -> F:
         ),
         click.option(
             "--password-file",
-            type=click.Path(path_type=Path),
+            type=FILE,
+            metavar="FILE",
             help=f"A file with the password; else ${_PASSWORD_VARIABLE}, else it is asked for.",
         ),
     )
@@ -76,14 +73,7 @@ def harbor() -> None:
 
 @harbor.command()
 @_options
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(("table", "json")),
-    default="table",
-    show_default=True,
-    help="A table for people, or one JSON object for programs.",
-)
+@output_option("table", "json", text="A table for people, or one JSON object for programs.")
 @click.option(
     "--detailed-exitcode", is_flag=True, help="Exit with 2 if there is a difference, 0 if not."
 )
@@ -273,26 +263,29 @@ async def _apply(
 
 
 async def _verify(config: "Config", credentials: "Credentials | None") -> "Verification":
-    from webhook.harbor.client import read_credentials
+    from webhook.errors import HarborError
+    from webhook.harbor.account import read_account
     from webhook.harbor.tls import trust
     from webhook.provisioning.api import Api
     from webhook.provisioning.robot_files import read_robot_files
     from webhook.provisioning.verify import verify as run
 
-    robot = None
+    robot, unreadable = None, ""
     settings = config.provisioning.robot
-    if config.harbor.username_file is not None and config.harbor.password_file is not None:
-        robot = read_credentials(config.harbor.username_file, config.harbor.password_file)
-    elif settings is not None:
+    try:
+        robot = read_account(config)
+    except HarborError as error:
+        unreadable = f"the robot account can't be read: {error}"
+    if robot is None and not unreadable and settings is not None:
         robot = read_robot_files(settings)
     tls = trust(config.harbor.ca_file)
     if credentials is None:
-        return await run(config, tls, robot)
+        return await run(config, tls, robot, unreadable=unreadable)
     async with _client(config, credentials) as client:
         api = Api(client)
         await api.check_is_harbor()
         await api.check_login()
-        return await run(config, tls, robot, api)
+        return await run(config, tls, robot, api, unreadable=unreadable)
 
 
 def _risks(made: "Plan") -> list[str]:

@@ -104,16 +104,22 @@ class Verification:
 
 
 async def verify(
-    config: Config, tls: ssl.SSLContext, account: Credentials | None, api: Api | None = None
+    config: Config,
+    tls: ssl.SSLContext,
+    account: Credentials | None,
+    api: Api | None = None,
+    *,
+    unreadable: str = "",
 ) -> Verification:
     """
     Pull through every project, some at once, from where the nodes pull and as they do.
 
     *account* is the robot account, if there is one.  With *api* (an administrator's) Harbor is
-    asked to check the upstream of what failed.
+    asked to check the upstream of what failed.  *unreadable* says why there is no account though
+    there should be one.
     """
     limit = asyncio.Semaphore(_CONCURRENT)
-    refused = await _refusal(config, tls, account) if account else ""
+    refused = await _refusal(config, tls, account) if account else unreadable
     async with HarborClient(config.harbor.url, tls=tls, timeout=_TIMEOUT) as client:
 
         async def one(registry: Registry) -> Proof:
@@ -159,7 +165,8 @@ async def _prove(registry: Registry, pull: _Pull) -> Proof:
     started = time.perf_counter()
     cause, why = "", ""
     account: Credentials | None = None
-    for with_account in ways_to_pull(pull.config, registry, account=pull.account is not None):
+    has_account = pull.account is not None or bool(pull.refused)
+    for with_account in ways_to_pull(pull.config, registry, account=has_account):
         account = pull.account if with_account else None
         if with_account and pull.refused:
             cause, why = Cause.UNAUTHORIZED, f"nodes pull with a pull secret, but {pull.refused}"
