@@ -323,6 +323,20 @@ async def test_a_public_project_with_credentials_is_named_as_a_risk(tmp_path):
     assert "everyone all that the account account may read" in risky.risks[0]
 
 
+async def test_a_private_project_that_nodes_can_not_pull_from_is_named(tmp_path):
+    """
+    Without a pull secret nobody but the robot account reads it: a note, and no obstacle.
+    """
+    sections = everything(tmp_path)
+    del sections["pullSecrets"]
+    async with empty_harbor() as harbor:
+        made = await plan_of(harbor, config_for(harbor.url, **sections))
+
+    (risky,) = [step for step in made.steps if step.risks]
+    assert "proxy.private" == risky.name
+    assert "private, and the config names no pullSecrets" in risky.risks[0]
+
+
 async def test_secrets_are_sent_again_on_demand_and_never_as_the_mask(tmp_path):
     """
     A changed password is no difference, since Harbor never shows it; --resend-secrets sends it.

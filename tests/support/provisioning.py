@@ -62,6 +62,7 @@ def everything(tmp_path):
         "maxKilobytesPerSecond": 5000,
     }
     return {
+        "pullSecrets": ["harbor-cache-robot"],
         "registries": [
             {"host": "docker.io", "project": "proxy.docker.io"},
             {"host": "quay.io", "project": "proxy.quay.io"},

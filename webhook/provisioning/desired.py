@@ -52,6 +52,8 @@ class DesiredProject:
     """Bytes; -1 for no limit."""
     limits: tuple[tuple[str, str], ...] = ()
     """Metadata keys and values that limit what is asked of the upstream; -1 for no limit."""
+    nodes_may_pull: bool = True
+    """Whether it is open to everyone, or Pods carry a pull secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ def read_desired(config: Config) -> Desired:
             registry.is_public,
             quota * _GIB if quota > 0 else _UNLIMITED,
             _limits(registry),
+            registry.is_public or bool(config.pull_secrets),
         )
         for registry in config.registries
     )

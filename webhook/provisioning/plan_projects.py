@@ -119,6 +119,8 @@ def project_step(desired: DesiredProject, actual: Actual) -> Step:
     if desired.public and desired.endpoint.credentials is not None:
         account = desired.endpoint.credentials.username
         risks = (f"public: shows everyone all that the account {account} may read",)
+    if not desired.nodes_may_pull:
+        risks = ("private, and the config names no pullSecrets: nodes have no account for it",)
     metadata = _metadata(desired, actual)
     held = actual.projects.get(name)
     if held is None:
