@@ -12,14 +12,14 @@ import jsonpatch
 import pytest
 import structlog
 
-from aiohttp.test_utils import TestServer
+from aiohttp.test_utils import RawTestServer
 
 from tests.fuzz.reviews import damaged
 from tests.support.oracles import PatchOracle
 from webhook.config import Config
 from webhook.image.availability import Availability
 from webhook.process.metrics import WebhookMetrics
-from webhook.server.routes import Service, business_app
+from webhook.server.routes import Reviews
 
 
 # `make fuzz` sets it to a hundred thousand.
@@ -74,7 +74,7 @@ async def test_damaged_reviews(aiohttp_client, patch_oracle):
     """
     Whatever is sent, the answer is 200 and allowed, or 4xx; a patch applies and changes images only.
     """
-    server = TestServer(business_app(Service(Known(), WebhookMetrics())))
+    server = RawTestServer(Reviews(Known(), WebhookMetrics()).handle)
     await server.start_server(auto_decompress=False)
     client = await aiohttp_client(server)
     random = Random(REVIEWS)

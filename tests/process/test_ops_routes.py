@@ -4,9 +4,10 @@ The ops port of either process.
 
 import pytest
 
+from aiohttp.test_utils import RawTestServer
 from prometheus_client import CollectorRegistry, Counter
 
-from webhook.process.ops_routes import ops_app
+from webhook.process.ops_routes import ops_handler
 
 
 @pytest.fixture
@@ -18,8 +19,9 @@ def reason():
 async def ops(aiohttp_client, reason):
     registry = CollectorRegistry()
     Counter("seen", "Things seen.", registry=registry).inc()
-    app = ops_app(registry, unready=lambda: reason[0], status=lambda: {"harbor": "well"})
-    return await aiohttp_client(app)
+    status = {"harbor": "well"}
+    handler = ops_handler(registry, unready=lambda: reason[0], status=lambda: status)
+    return await aiohttp_client(RawTestServer(handler))
 
 
 async def test_readiness(ops, reason):
@@ -41,3 +43,12 @@ async def test_metrics_and_status(ops):
     """
     assert "seen_total 1.0" in await (await ops.get("/metrics")).text()
     assert {"harbor": "well"} == await (await ops.get("/status")).json()
+
+
+async def test_everything_else_is_refused(ops):
+    """
+    Unknown pages are 404, other methods 405, and a HEAD is as good as a GET.
+    """
+    assert 404 == (await ops.get("/")).status
+    assert 405 == (await ops.post("/livez")).status
+    assert 200 == (await ops.head("/livez?verbose")).status

@@ -6,24 +6,22 @@ import asyncio
 import gzip
 import json
 
-from contextlib import AsyncExitStack
 from io import BytesIO
 
 import pytest
 import structlog
 
-from aiohttp import ClientConnectionError, web
-from aiohttp.test_utils import TestServer
+from aiohttp import ClientConnectionError
+from aiohttp.test_utils import RawTestServer
 
 from webhook.config import default_config
 from webhook.image.availability import Availability
 from webhook.process.metrics import WebhookMetrics
-from webhook.process.ops_routes import ops_app
+from webhook.process.ops_routes import ops_handler
 from webhook.server import limits
 from webhook.server import routes as app_module
-from webhook.server.connections import Connections
 from webhook.server.limits import MAX_BODY_BYTES
-from webhook.server.routes import Service, business_app
+from webhook.server.routes import Reviews
 
 
 CONFIG = default_config()
@@ -72,18 +70,21 @@ class Known:
 
 @pytest.fixture
 def service():
-    return Service(Known(), WebhookMetrics())
+    return Reviews(Known(), WebhookMetrics())
 
 
 @pytest.fixture
 async def client(service, aiohttp_client):
-    return await aiohttp_client(business_app(service), server_kwargs={"auto_decompress": False})
+    return await aiohttp_client(
+        RawTestServer(service.handle), server_kwargs={"auto_decompress": False}
+    )
 
 
 @pytest.fixture
 async def ops(service, aiohttp_client):
     registry = service.metrics.registry
-    return await aiohttp_client(ops_app(registry, unready=service.knowledge.unready, status=dict))
+    handler = ops_handler(registry, unready=str, status=dict)
+    return await aiohttp_client(RawTestServer(handler))
 
 
 async def test_enforce_patches_and_audit_does_not(client):
@@ -160,7 +161,7 @@ async def test_promised_bodies_do_not_hold_up_others(service, aiohttp_client):
     """
     Many clients that announce a body and send a little of it hold no room that others need.
     """
-    server = TestServer(business_app(service))
+    server = RawTestServer(service.handle)
     client = await aiohttp_client(server)
     head = b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     stalled = [await asyncio.open_connection(server.host, server.port) for _ in range(80)]
@@ -208,61 +209,13 @@ async def test_a_client_that_goes_away_leaves_no_trace(client, caplog):
     assert [] == caplog.records
 
 
-async def test_too_many_connections(service, aiohttp_client):
+async def test_a_client_that_waits_to_be_asked_is_asked(client):
     """
-    Where the limit is reached, the oldest that never sent a review goes, and one with reviews stays.
+    Who sends ``Expect: 100-continue`` holds the body back until it is wanted.
     """
-    service.connections = Connections(limit=3)
-    app = web.AppRunner(business_app(service))
-    await app.setup()
-    listener = await asyncio.get_running_loop().create_server(
-        service.connections.factory(app.server), "127.0.0.1", 0
-    )
-    port = listener.sockets[0].getsockname()[1]
+    answer = await client.post("/mutate", data=BODY[:100], headers=JSON, expect100=True)
 
-    async def ask(reader, writer):
-        writer.write(
-            b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-            b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
-        )
-        line = await reader.readline()
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-        await reader.readexactly(length)
-        return line
-
-    async def opened():
-        connection = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.sleep(0.05)
-        return connection
-
-    async def is_closed(connection):
-        try:
-            return await asyncio.wait_for(connection[0].read(1), 0.3) == b""
-        except ConnectionResetError:
-            return True
-        except TimeoutError:
-            return False
-
-    good = await opened()
-    first = await ask(*good)
-    idle = [await opened() for _ in range(4)]
-    closed = [await is_closed(each) for each in idle]
-    again = await ask(*good)
-    for each in idle[2:]:
-        await ask(*each)
-    late = await opened()
-    refused = await is_closed(late)
-    for _, writer in (good, *idle, late):
-        writer.transport.abort()
-    await asyncio.sleep(0.05)
-    listener.close()
-    await app.cleanup()
-
-    assert b"HTTP/1.1 200 OK\r\n" == first
-    assert [True, True, False, False] == closed
-    assert b"HTTP/1.1 200 OK\r\n" == again
-    assert refused
+    assert 400 == answer.status
 
 
 async def test_wrong_methods_and_paths_are_4xx(client):
@@ -333,22 +286,3 @@ async def test_one_log_line_per_review_with_strings_cut(client):
     assert 1 == len(logs)
     assert len(line) < 2000
     assert line.isprintable()
-
-
-async def test_large_bodies_do_not_hold_up_small_ones(client, service):
-    """
-    Large bodies wait for their share of memory; a small one passes them by.
-    """
-    large = service.bodies.large
-    async with AsyncExitStack() as stack:
-        for _ in range(4):
-            await stack.enter_async_context(large.hold(MAX_BODY_BYTES))
-        padded = BODY + b" " * (9 * 1024 * 1024)
-        waiting = asyncio.create_task(client.post("/mutate", data=BytesIO(padded), headers=JSON))
-        await asyncio.sleep(0.2)
-        small = await client.post("/mutate", data=BODY[:100], headers=JSON)
-        held_up = not waiting.done()
-
-    assert 400 == small.status
-    assert held_up
-    assert 200 == (await waiting).status

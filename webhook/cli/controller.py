@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from webhook.cli.options import cluster_options, config_option, ops_port_option
-from webhook.cli.output import cannot_listen
 from webhook.errors import ConfigError
 
 
@@ -73,10 +72,10 @@ _NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/nam
 )
 @click.option(
     "--host",
-    default="0.0.0.0",  # noqa: S104 -- Probes and Prometheus come from outside the Pod.
+    default="::",
     show_default=True,
     metavar="ADDRESS",
-    help="Where the ops port listens.",
+    help="Where the ops port listens; :: is every address, IPv4 and IPv6.",
 )
 @ops_port_option
 @click.option(
@@ -153,11 +152,7 @@ def controller(
         lifetimes=_lifetimes(ca_lifetime, certificate_lifetime),
     )
     setup_logging()
-    try:
-        asyncio.run(run_controller(options))
-    except OSError as error:
-        click.echo(cannot_listen(error), err=True)
-        raise SystemExit(1) from error
+    asyncio.run(run_controller(options))
 
 
 def _lifetimes(authority: str, serving: str) -> "Lifetimes":

@@ -4,8 +4,6 @@ What commands write: documents to standard output, everything else to standard e
 
 import codecs
 import io
-import os
-import re
 import sys
 
 from pathlib import Path
@@ -16,7 +14,7 @@ import click
 from webhook.errors import HarborCacheError
 
 
-__all__ = ["accept_any_encoding", "cannot_listen", "log_to_stderr", "write_document"]
+__all__ = ["accept_any_encoding", "log_to_stderr", "write_document"]
 
 _ERRORS: Final = "harbor-cache"
 _PLAIN: Final = {"→": "->", "…": "...", "\u202f": " "}
@@ -66,16 +64,6 @@ def write_document(text: str, file: Path | None = None) -> None:
             write_whole(file, text)
     except OSError as error:
         raise HarborCacheError(f"{file}: {error.strerror}") from error
-
-
-def cannot_listen(error: OSError) -> str:
-    """
-    Say that a port can't be had, and which, where the error tells.
-    """
-    where = re.search(r"\('(?P<host>[^']*)', (?P<port>\d+)", str(error))
-    why = os.strerror(error.errno) if error.errno else str(error)
-    at = f" on {where['host']}, port {where['port']}" if where else ""
-    return f"Error: can't listen{at}: {why}"
 
 
 def log_to_stderr(level: int) -> None:

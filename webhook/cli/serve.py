@@ -11,7 +11,6 @@ from pathlib import Path
 import click
 
 from webhook.cli.options import FILE, PORT, config_option, ops_port_option
-from webhook.cli.output import cannot_listen
 
 
 @click.command(short_help="Answer admission reviews over TLS (the webhook).")
@@ -32,10 +31,10 @@ from webhook.cli.output import cannot_listen
 )
 @click.option(
     "--host",
-    default="0.0.0.0",  # noqa: S104 - a Pod listens for its Service.
+    default="::",
     show_default=True,
     metavar="ADDRESS",
-    help="The address to listen on.",
+    help="The address to listen on; :: is every one, IPv4 and IPv6.",
 )
 @click.option(
     "--port",
@@ -94,11 +93,7 @@ def serve(
         drain_seconds=drain_seconds,
     )
     setup_logging()
-    try:
-        asyncio.run(run(options))
-    except OSError as error:
-        click.echo(cannot_listen(error), err=True)
-        raise SystemExit(1) from error
+    asyncio.run(run(options))
 
 
 def _import_structlog_alone() -> None:

@@ -16,8 +16,6 @@ from typing import Any, Final
 
 import structlog
 
-from aiohttp import web
-
 from certs.rotation import Lifetimes
 from webhook.config import Config, load_config
 from webhook.controller.census import count_forever
@@ -28,15 +26,18 @@ from webhook.harbor.monitor import Monitor
 from webhook.kube.api import Kube, connect
 from webhook.kube.events import Events
 from webhook.kube.lease import Leadership, Times
+from webhook.process.bounded_port import BoundedPort
+from webhook.process.listening import EVERYWHERE, bind, raise_file_limit
 from webhook.process.metrics import ControllerMetrics
 from webhook.process.mounted_file import MountedFile
-from webhook.process.ops_routes import ops_app
+from webhook.process.ops_routes import OPS_LIMITS, ops_handler
 
 
 __all__ = ["Options", "run_controller"]
 
 _RELOAD_EVERY: Final = 2.0
 _CALL_TIMEOUT: Final = 15.0
+_SHUTDOWN_SECONDS: Final = 5.0
 
 _log = structlog.get_logger()
 
@@ -65,7 +66,7 @@ class Options:
     names: Names
     quarantine_configmap: str
     lease: str
-    host: str = "0.0.0.0"  # noqa: S104 -- Probes and Prometheus come from outside the Pod.
+    host: str = EVERYWHERE
     ops_port: int = 8080
     context: str | None = None
     self_managed: bool = True
@@ -80,7 +81,7 @@ async def run_controller(options: Options) -> None:
     Raises:
         ConfigError: if the config file can't be used.
         ClusterError: if nothing says how to reach the API server.
-        OSError: if the ops port can't be had.
+        HarborCacheError: if the ops port can't be had.
     """
     config = load_config(options.config)
     stop = asyncio.Event()
@@ -126,15 +127,14 @@ class Controller:
         """
         Run until *stop* is set.
         """
-        runner = web.AppRunner(
-            ops_app(self._metrics.registry, unready=self._unready, status=self._status),
-            access_log=None,
+        raise_file_limit()
+        ops = BoundedPort(
+            ops_handler(self._metrics.registry, unready=self._unready, status=self._status),
+            OPS_LIMITS,
         )
-        await runner.setup()
         try:
-            site = web.TCPSite(runner, self._options.host, self._options.ops_port)
-            await site.start()
-            _log.info("started", ops=list(runner.addresses), leases=self._options.lease)
+            ops.open(bind(self._options.host, self._options.ops_port))
+            _log.info("started", ops_port=ops.port, lease=self._options.lease)
             background = [
                 asyncio.create_task(self._monitor.run()),
                 asyncio.create_task(self._reload_forever()),
@@ -152,7 +152,7 @@ class Controller:
                 if not task.cancelled() and (error := task.exception()) is not None:
                     raise error
         finally:
-            await runner.cleanup()
+            await ops.close(_SHUTDOWN_SECONDS)
         _log.info("stopped")
 
     async def _lead(self) -> None:

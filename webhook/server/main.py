@@ -17,15 +17,14 @@ from typing import Final
 
 import structlog
 
-from aiohttp import web
-
 from certs.source import FileSource
 from webhook.config import Config, load_config
+from webhook.process.bounded_port import BoundedPort, Limits
+from webhook.process.listening import EVERYWHERE, bind, raise_file_limit
 from webhook.process.metrics import WebhookMetrics
-from webhook.process.ops_routes import ops_app
-from webhook.server.connections import keep_tls_buffers_small
+from webhook.process.ops_routes import OPS_LIMITS, ops_handler
 from webhook.server.inputs import Inputs
-from webhook.server.routes import Service, business_app
+from webhook.server.routes import Reviews
 
 
 __all__ = ["Options", "serve"]
@@ -36,11 +35,13 @@ How long an idle connection stays open.  It must be well above the API server's 
 closes first while the other side writes loses that review.
 """
 
-# The longest that a TLS handshake or goodbye may take; the API server gives a handshake as much.
-_TLS_SECONDS: Final = 10.0
+MAX_CONNECTIONS: Final = 1024
+"""
+How many may be open at once.  Each takes about 100 KiB; an API server keeps at most 25 idle ones.
+"""
 
-# What is read ahead of a connection whose body has to wait for its turn, is twice this.
-_READ_BYTES: Final = 16 * 1024
+_OTHER_FILES: Final = 64
+_SHUTDOWN_SECONDS: Final = 5.0
 
 _log = structlog.get_logger()
 
@@ -64,7 +65,7 @@ class Options:
     config: Path
     tls_cert: Path
     tls_key: Path
-    host: str = "0.0.0.0"  # noqa: S104 - a Pod listens for its Service.
+    host: str = EVERYWHERE
     port: int = 10250
     ops_port: int = 8080
     quarantine: Path | None = None
@@ -87,7 +88,7 @@ class Server:
             certificate=self._certificate,
             quarantine_file=options.quarantine,
         )
-        self._service = Service(self._inputs, metrics)
+        self._reviews = Reviews(self._inputs, metrics)
 
     async def run(self) -> None:
         """
@@ -101,12 +102,12 @@ class Server:
         inputs = asyncio.create_task(self._inputs.run())
         stopped = asyncio.create_task(stop.wait())
         try:
-            async with self._listening() as listener:
+            async with self._listening() as business:
                 # What keeps the inputs goes on for ever; if it breaks, the process begins anew.
                 await asyncio.wait([inputs, stopped], return_when=asyncio.FIRST_COMPLETED)
                 if inputs.done():
                     inputs.result()
-                await self._drain(listener)
+                await self._drain(business)
         finally:
             for task in (inputs, stopped):
                 task.cancel()
@@ -115,55 +116,41 @@ class Server:
             _log.info("stopped")
 
     @asynccontextmanager
-    async def _listening(self) -> AsyncIterator[asyncio.Server]:
+    async def _listening(self) -> AsyncIterator[BoundedPort]:
         """
-        Serve on both ports for as long as the context lasts; it gives the business port's listener.
+        Serve on both ports for as long as the context lasts; it gives the one for reviews.
         """
-        options, service = self._options, self._service
-        business = _runner(business_app(service))
-        ops = _runner(
-            ops_app(service.metrics.registry, unready=self._unready, status=self._inputs.status)
-        )
+        options = self._options
+        files = raise_file_limit() - OPS_LIMITS.connections - _OTHER_FILES
+        limits = Limits(connections=min(MAX_CONNECTIONS, files), idle_seconds=KEEPALIVE_SECONDS)
+        business = BoundedPort(self._reviews.handle, limits, tls=self._certificate.context)
+        registry = self._reviews.metrics.registry
+        status = ops_handler(registry, unready=self._unready, status=self._inputs.status)
+        ops = BoundedPort(status, OPS_LIMITS)
         try:
-            await ops.setup()
-            await business.setup()
-            await web.TCPSite(ops, options.host, options.ops_port).start()
-            keep_tls_buffers_small()
-            listener = await asyncio.get_running_loop().create_server(
-                service.connections.factory(_server(business)),
-                options.host,
-                options.port,
-                ssl=self._certificate.context,
-                ssl_handshake_timeout=_TLS_SECONDS,
-                ssl_shutdown_timeout=_TLS_SECONDS,
-                backlog=1024,
-            )
+            ops.open(bind(options.host, options.ops_port))
+            business.open(bind(options.host, options.port))
             gc.freeze()  # What is loaded by now stays; don't look through it again and again.
-            _log.info(
-                "listening",
-                host=options.host,
-                port=listener.sockets[0].getsockname()[1],
-                ops_port=ops.addresses[0][1],
-            )
-            yield listener
+            _log.info("listening", host=options.host, port=business.port, ops_port=ops.port)
+            yield business
         finally:
-            await business.cleanup()
-            await ops.cleanup()
+            await business.close(_SHUTDOWN_SECONDS)
+            await ops.close(_SHUTDOWN_SECONDS)
 
-    async def _drain(self, listener: asyncio.Server) -> None:
+    async def _drain(self, business: BoundedPort) -> None:
         """
         Stay for the requests that still come, telling each to go elsewhere next time.
 
         The API server goes on using its connections to a Pod that is being deleted, and does not
         repeat a POST that met a closed one.
         """
-        self._service.draining = True
+        self._reviews.draining = True
         _log.info("draining", seconds=self._options.drain_seconds)
         await asyncio.sleep(self._options.drain_seconds)
-        listener.close()
+        business.stop_accepting()
 
     def _unready(self) -> str:
-        return "shutting down" if self._service.draining else self._inputs.unready()
+        return "shutting down" if self._reviews.draining else self._inputs.unready()
 
 
 async def serve(options: Options) -> None:
@@ -172,23 +159,6 @@ async def serve(options: Options) -> None:
 
     Raises:
         ConfigError: if the config file can't be used at the start.
-        OSError: if a port can't be listened on.
+        HarborCacheError: if a port can't be listened on.
     """
     await Server(options, load_config(options.config)).run()
-
-
-def _runner(app: web.Application) -> web.AppRunner:
-    return web.AppRunner(
-        app,
-        access_log=None,
-        auto_decompress=False,
-        keepalive_timeout=KEEPALIVE_SECONDS,
-        read_bufsize=_READ_BYTES,
-        shutdown_timeout=5.0,
-    )
-
-
-def _server(runner: web.AppRunner) -> web.Server:
-    if runner.server is None:
-        raise RuntimeError("the routes are not set up")
-    return runner.server

@@ -1,14 +1,13 @@
 """
-The HTTP routes of the business port: reviews.
+What the business port answers: reviews.
 
-What is no review gets 400, 408, 413 or 415 with one sentence, never 5xx and never ``Retry-After``
-(which would make the API server call again and again within its timeout).  The API server takes
-all of these as a failed call and admits the Pod as it is.
+What is no review gets 4xx with one sentence, never 5xx and never ``Retry-After`` (which would make
+the API server call again and again within its timeout).  The API server takes all of these as a
+failed call and admits the Pod as it is.
 """
 
 import time
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final, Protocol
@@ -24,12 +23,16 @@ from webhook.errors import InvalidReviewError
 from webhook.image.availability import Availability
 from webhook.pod.decision import Mode, Policy
 from webhook.process.metrics import WebhookMetrics
-from webhook.server.connections import Connections
-from webhook.server.limits import MAX_BODY_BYTES, Bodies
+from webhook.server.limits import MAX_BODY_BYTES, Bodies, BodyTooLargeError
 from webhook.server.telemetry import record, record_invalid
 
 
-__all__ = ["Knowledge", "Service", "business_app"]
+__all__ = ["Knowledge", "Reviews"]
+
+_MODES: Final[dict[str, Mode]] = {"/mutate": "enforce", "/audit": "audit"}
+_JSON: Final = "application/json"
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_TOO_LARGE: Final = f"a review has at most {MAX_BODY_BYTES} bytes"
 
 _log = structlog.get_logger()
 
@@ -51,113 +54,103 @@ class Knowledge(Protocol):
         """
 
 
-@dataclass
-class Service:
+class _Refusal(Exception):  # noqa: N818 - an answer, and no error of ours.
     """
-    What the routes share.
+    The answer to what is no review.
+    """
+
+    def __init__(self, status: HTTPStatus, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+@dataclass
+class Reviews:
+    """
+    Answers reviews.
 
     Attributes:
         knowledge: what decisions are made from.
         metrics: what counts them.
         draining: set when the process is about to end: every answer then asks the client to
             open its next connection elsewhere.
-        connections: the open connections of the business port.
-        bodies: reads what is sent there.
+        bodies: reads what is sent.
     """
 
     knowledge: Knowledge
     metrics: WebhookMetrics
     draining: bool = False
-    connections: Connections = field(default_factory=Connections)
     bodies: Bodies = field(default_factory=Bodies)
 
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """
+        Answer a request, whatever it is.
+        """
+        try:
+            response = await self._review(request)
+        except _Refusal as refusal:
+            response = _refuse(request, refusal.status, str(refusal))
+        except ConnectionResetError:  # It went away; this is for nobody.
+            response = _refuse(request, HTTPStatus.BAD_REQUEST, "the connection was lost")
+        except Exception as error:  # noqa: BLE001 - the client gets a sentence, the log the rest.
+            _log.error("request failed", error=type(error).__name__, exc_info=True)
+            response = _refuse(request, HTTPStatus.BAD_REQUEST, "the request could not be handled")
+        if self.draining:
+            response.force_close()
+        return response
 
-_SERVICE: Final = web.AppKey("service", Service)
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+    async def _review(self, request: web.BaseRequest) -> web.Response:
+        mode = _MODES.get(request.raw_path.partition("?")[0])
+        if mode is None:
+            raise _Refusal(HTTPStatus.NOT_FOUND, "reviews go to /mutate or /audit")
+        if request.method != "POST":
+            raise _Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "reviews are sent by POST")
+        headers = request.headers
+        if headers.get("Content-Type") != _JSON and request.content_type != _JSON:
+            raise _Refusal(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the content type must be application/json"
+            )
+        if headers.get("Content-Encoding", "identity") != "identity":
+            raise _Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "compressed bodies are not read")
+        content, size = request.content, request.content_length
+        size = MAX_BODY_BYTES if size is None else size
+        if size > MAX_BODY_BYTES:
+            raise _Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _TOO_LARGE)
+        body = b""
+        try:
+            if content.is_eof():  # It is all there, as with most reviews.
+                body = content.read_nowait()
+                return self._answer(body, mode)
+            if headers.get("Expect", "").lower() == "100-continue":
+                await request.writer.write(_CONTINUE)
+                request.writer.output_size = 0  # aiohttp takes it for a part of the answer.
+            async with self.bodies.read(content, size) as body:
+                return self._answer(body, mode)
+        except TimeoutError:
+            raise _Refusal(HTTPStatus.REQUEST_TIMEOUT, "the body did not arrive in time") from None
+        except BodyTooLargeError:
+            raise _Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _TOO_LARGE) from None
+        except InvalidReviewError as error:
+            record_invalid(self.metrics, mode, str(error), len(body))
+            raise _Refusal(HTTPStatus.BAD_REQUEST, str(error)) from None
+
+    def _answer(self, body: bytes, mode: Mode) -> web.Response:
+        """
+        Decide, count and log; from here on nothing waits.
+        """
+        started = time.perf_counter()
+        review = read_review(body)
+        knowledge = self.knowledge
+        admission = admit(review, knowledge.policy, knowledge.availability(), mode)
+        answer = respond(review, admission)
+        record(self.metrics, review.request, answer.admission, time.perf_counter() - started)
+        return web.Response(body=answer.body, content_type=_JSON)
 
 
-def business_app(service: Service) -> web.Application:
-    """
-    Return the routes that the API server calls.
-    """
-    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_never_5xx])
-    app[_SERVICE] = service
-    app.router.add_post("/mutate", _mutate)
-    app.router.add_post("/audit", _audit)
-    return app
-
-
-@web.middleware
-async def _never_5xx(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    """
-    Turn every failure into a plain 4xx, and say goodbye while draining.
-    """
-    try:
-        response = await handler(request)
-    except web.HTTPException as error:
-        response = _refuse(request, error.status, error.text or error.reason)
-        response.headers.update({k: v for k, v in error.headers.items() if k == "Allow"})
-    except ConnectionResetError:  # It went away; this is for nobody.
-        response = _refuse(request, HTTPStatus.BAD_REQUEST, "the connection was lost")
-    except Exception as error:  # noqa: BLE001 - the client gets a sentence, the log the rest.
-        _log.error("request failed", error=type(error).__name__, exc_info=True)
-        response = _refuse(request, HTTPStatus.BAD_REQUEST, "the request could not be handled")
-    if request.app[_SERVICE].draining:
-        response.force_close()
-    return response
-
-
-def _refuse(request: web.Request, status: int, sentence: str) -> web.Response:
+def _refuse(request: web.BaseRequest, status: HTTPStatus, sentence: str) -> web.Response:
     response = web.Response(status=status, text=sentence.strip() + "\n")
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        response.headers["Allow"] = "POST"
     if not request.content.is_eof():
         response.force_close()  # The rest of the body is not wanted.
     return response
-
-
-async def _mutate(request: web.Request) -> web.StreamResponse:
-    return await _review(request, "enforce")
-
-
-async def _audit(request: web.Request) -> web.StreamResponse:
-    return await _review(request, "audit")
-
-
-async def _review(request: web.Request, mode: Mode) -> web.StreamResponse:
-    service = request.app[_SERVICE]
-    if request.content_type != "application/json":
-        raise web.HTTPUnsupportedMediaType(text="the content type must be application/json")
-    if request.headers.get("Content-Encoding", "identity") != "identity":
-        raise web.HTTPUnsupportedMediaType(text="compressed bodies are not read")
-    size = MAX_BODY_BYTES if request.content_length is None else request.content_length
-    if size > MAX_BODY_BYTES:
-        raise web.HTTPRequestEntityTooLarge(
-            MAX_BODY_BYTES, size, text=f"a review has at most {MAX_BODY_BYTES} bytes"
-        )
-    body = b""
-    try:
-        if request.content.is_eof():  # It is all there, as with most reviews.
-            body = await request.read()
-            response = _answer(service, body, mode)
-        else:
-            async with service.bodies.read(request, size) as body:
-                response = _answer(service, body, mode)
-        service.connections.found_useful(request.protocol)
-        return response
-    except TimeoutError:
-        raise web.HTTPRequestTimeout(text="the body did not arrive in time") from None
-    except InvalidReviewError as error:
-        record_invalid(service.metrics, mode, str(error), len(body))
-        raise web.HTTPBadRequest(text=str(error)) from None
-
-
-def _answer(service: Service, body: bytes, mode: Mode) -> web.Response:
-    """
-    Decide, count and log; from here on nothing waits.
-    """
-    started = time.perf_counter()
-    review = read_review(body)
-    knowledge = service.knowledge
-    admission = admit(review, knowledge.policy, knowledge.availability(), mode)
-    answer = respond(review, admission)
-    record(service.metrics, review.request, answer.admission, time.perf_counter() - started)
-    return web.Response(body=answer.body, content_type="application/json")
