@@ -5,7 +5,7 @@ All faults, in the order in which they are tried.
 from typing import Final
 
 from tests.faults.scenario import Scenario
-from tests.faults.scenarios import certificates, clients, clock, config, harbor, replicas
+from tests.faults.scenarios import certificates, clients, clock, config, floods, harbor, replicas
 
 
 __all__ = ["SCENARIOS"]
@@ -17,4 +17,5 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     **config.FAULTS,
     **clock.FAULTS,
     **clients.FAULTS,
+    **floods.FAULTS,
 }

@@ -8,20 +8,27 @@ begun; they go on until the standard input ends, and a last line tells what answ
 import argparse
 import asyncio
 import contextlib
+import functools
 import json
 import logging
+import resource
 import sys
 
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from benchmarks.pods import PODS, review_of
 from tests.faults.wire import connect, head_of, large_review, post
 
 
 __all__ = ["crowd"]
 
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
 _CHUNK = 64 * 1024
+_AT_ONCE = 200
+_CONNECT_SECONDS = 10.0
 
 
 @asynccontextmanager
@@ -40,7 +47,7 @@ async def crowd(kind: str, port: int, count: int) -> AsyncIterator[Counter[str]]
             raise RuntimeError("the clients did not begin")
         yield answers
         process.stdin.close()
-        answers.update(json.loads(await process.stdout.readline()))
+        answers.update(json.loads(await process.stdout.readline() or "{}"))
     finally:
         if process.returncode is None:
             process.kill()
@@ -127,11 +134,103 @@ async def _large(port: int, count: int, answers: Counter[str], begun: Callable[[
             answers["no answer" if isinstance(each, BaseException) else str(each)] += 1
 
 
+async def _stay(
+    port: int,
+    count: int,
+    answers: Counter[str],
+    begun: Callable[[], None],
+    what: Callable[[int], Awaitable[Connection]],
+) -> None:
+    """
+    Be *count* clients who do *what* and stay; who is thrown out, comes again a second later.
+    """
+    known = 0
+    at_once = asyncio.Semaphore(_AT_ONCE)
+
+    async def client() -> None:
+        nonlocal known
+        first = True
+        while True:
+            writer = None
+            try:
+                async with at_once, asyncio.timeout(_CONNECT_SECONDS):
+                    reader, writer = await what(port)
+                answers["connections"] += 1
+            except (OSError, TimeoutError):
+                answers["no connection"] += 1
+            if first:
+                first = False
+                known += 1
+                if known == count:
+                    begun()
+            if writer is not None:
+                with contextlib.suppress(OSError):
+                    await reader.read()
+                writer.transport.abort()
+            await asyncio.sleep(1)
+
+    await asyncio.gather(*(client() for _ in range(count)))
+
+
+async def _say_nothing(port: int) -> Connection:
+    return await asyncio.open_connection("127.0.0.1", port)
+
+
+async def _say_half_a_hello(port: int) -> Connection:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    # A TLS record that announces a hello of 512 bytes, and its beginning.
+    writer.write(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100))
+    return reader, writer
+
+
+async def _ask_once(port: int) -> Connection:
+    reader, writer = await connect(port)
+    body = review_of(PODS["small"])
+    writer.write(head_of(body) + body)
+    await reader.readuntil(b"\r\n\r\n")
+    return reader, writer
+
+
+async def _send_slowly(port: int) -> Connection:
+    """
+    Begin a body of 250 KiB, and go on at 20 KiB a second.
+    """
+    reader, writer = await connect(port)
+    body = b"{" + b" " * (250 * 1024)
+    writer.write(head_of(body) + body[:20_000])
+
+    async def go_on() -> None:
+        with contextlib.suppress(OSError):
+            for start in range(20_000, len(body), 10_000):
+                await asyncio.sleep(0.5)
+                writer.write(body[start : start + 10_000])
+                await writer.drain()
+
+    writer.going_on = asyncio.create_task(go_on())  # type: ignore[attr-defined]
+    return reader, writer
+
+
+async def _ask_by_halves(port: int) -> Connection:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 1000)
+    return reader, writer
+
+
+def _staying(what: Callable[[int], Awaitable[Connection]]) -> Callable[..., Awaitable[None]]:
+    return functools.partial(_stay, what=what)
+
+
 _KINDS: dict[str, Callable[..., Awaitable[None]]] = {
     "idle": _idle,
     "slow": _slow,
     "half": _half,
     "large": _large,
+    "silent": _staying(_say_nothing),
+    "hello": _staying(_say_half_a_hello),
+    "shaken": _staying(connect),
+    "once": _staying(_ask_once),
+    "drip": _staying(_send_slowly),
+    "ops": _staying(_ask_by_halves),
 }
 
 
@@ -156,4 +255,6 @@ if __name__ == "__main__":
     parser.add_argument("count", type=int)
     options = parser.parse_args()
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # Of writes to what was closed.
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     asyncio.run(_run(options.kind, options.port, options.count))

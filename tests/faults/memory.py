@@ -5,26 +5,58 @@ A memory limit by the kernel, as a container has one.
 import errno
 import os
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from tests.faults.scenario import NotRun
 
 
-__all__ = ["memory_limit"]
+__all__ = ["Group", "memory_group"]
 
 _ROOT: Final = Path("/sys/fs/cgroup")
 
 
-@contextmanager
-def memory_limit(pid: int, size: int) -> Iterator[Callable[[], int]]:
+@dataclass(frozen=True)
+class Group:
     """
-    Let a process take *size* bytes more than it has; give what tells how often the kernel killed.
+    A control group with a memory limit.
+    """
 
-    What a process has already taken stays on the account of the group that it comes from.  The
-    group made for it is removed at the end, by when the process has to be gone.
+    procs: Path
+    events: Path
+
+    def add(self, pid: int) -> None:
+        """
+        Let a process take as much as the limit says, beyond what it has already.
+        """
+        self.procs.write_text(str(pid))
+
+    def inside(self, command: list[str], files: int) -> list[str]:
+        """
+        Return what runs *command* in the group from its start, with a soft limit of open files.
+        """
+        start = f'echo $$ > "$0" && ulimit -S -n {files} && exec "$@"'
+        return ["/bin/sh", "-c", start, str(self.procs), *command]
+
+    @property
+    def kills(self) -> int:
+        """
+        How often the kernel killed.
+        """
+        found = dict(line.split() for line in _read(self.events).splitlines())
+        return int(found["oom_kill"])
+
+
+@contextmanager
+def memory_group(size: int) -> Iterator[Group]:
+    """
+    Have a group whose processes can take *size* bytes.
+
+    What a process has taken before it was added stays on the account of the group that it comes
+    from.  The group is removed at the end, by when its processes have to be gone.
 
     Raises:
         NotRun: no such group can be made here.
@@ -47,15 +79,9 @@ def memory_limit(pid: int, size: int) -> Iterator[Callable[[], int]]:
         raise NotRun(f"no control group can be made: {error.strerror}") from None
     try:
         (group / limit).write_text(str(size))
-        (group / "cgroup.procs").write_text(str(pid))
-        yield lambda: _kills(group / events)
+        yield Group(group / "cgroup.procs", group / events)
     finally:
         group.rmdir()
-
-
-def _kills(file: Path) -> int:
-    found = dict(line.split() for line in _read(file).splitlines())
-    return int(found["oom_kill"])
 
 
 def _read(file: Path) -> str:

@@ -11,7 +11,7 @@ import ssl
 from pathlib import Path
 
 
-__all__ = ["connect", "head_of", "large_review", "peak_memory", "post"]
+__all__ = ["connect", "head_of", "large_review", "memory", "peak_memory", "post"]
 
 
 @functools.cache
@@ -34,16 +34,18 @@ def head_of(body: bytes) -> bytes:
     return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode()
 
 
-async def post(port: int, body: bytes) -> int:
-    reader, writer = await connect(port)
+async def post(port: int, body: bytes, *, within: float = 30.0) -> int:
+    writer = None
     try:
-        writer.write(head_of(body) + body)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(within):
+            reader, writer = await connect(port)
+            writer.write(head_of(body) + body)
             await writer.drain()
             return int((await reader.readline()).split()[1])
     finally:
-        with contextlib.suppress(OSError):
-            writer.transport.abort()
+        if writer is not None:
+            with contextlib.suppress(OSError):
+                writer.transport.abort()
 
 
 def large_review() -> bytes:
@@ -63,5 +65,16 @@ def large_review() -> bytes:
 
 
 def peak_memory(pid: int) -> float:
+    return _status(pid, "VmHWM")
+
+
+def memory(pid: int) -> float:
+    return _status(pid, "VmRSS")
+
+
+def _status(pid: int, name: str) -> float:
+    """
+    Return mebibytes.
+    """
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.pods import PODS, review_of
-from tests.faults.memory import memory_limit
+from tests.faults.memory import memory_group
 from tests.faults.scenario import Faults
 from tests.faults.stage import Stage
 from tests.faults.wire import large_review, post
@@ -139,9 +139,10 @@ async def _memory_limit(stage: Stage) -> str:
 @FAULTS.named("The kernel kills a replica for its memory (cgroup)")
 async def _memory_killed(stage: Stage) -> str:
     replica = stage.replicas[0]
-    with memory_limit(replica.program.pid, 16 * _MIB) as kills:
+    with memory_group(16 * _MIB) as group:
+        group.add(replica.program.pid)
         answers = await _large_reviews(replica)
-        killed = kills()
+        killed = group.kills
         await asyncio.to_thread(replica.program.kill)
     if not killed:
         raise AssertionError(f"the kernel killed nothing; {_counted(answers)}")
