@@ -116,7 +116,7 @@ _BARE: Final = (
 _NAMES: Final = (
     r"\b[a-z][a-z+.-]*://\S+?(?=:?[\s,)\]]|:?$)",
     r"\[(?:manifests|blobs) [^\]]*\]",
-    r"(?<![\w.-])(?!(?:i/o|input/output|net/http)\b)[\w.-]+(?:[/@]|:(?=\w))[\w./@:+=%~?&-]*[\w=]",
+    r"(?<![\w.-])(?!(?:i/o|input/output|net/http|text/html)\b)[\w.-]+(?:[/@]|:(?=\w))[\w./@:+=%~?&-]*[\w=]",
     r"(?<!\w)/[\w./@:+=%~?&-]*[\w=]",
     r"\b[\w-]+(?:\.[\w-]+)+",
 )
@@ -201,7 +201,8 @@ _WORDS: Final = {
         r"(?:invalid|incorrect) username[ /]",
         r"\bforbidden$",
     ),
-    PullFailure.UNKNOWN: (r"unexpected media type",),
+    # A page came in place of an image: a login, or a proxy's own.  Nobody said "not found".
+    PullFailure.UNKNOWN: (r"unexpected media type", r"\(text/html\)"),
     PullFailure.ABSENT: (
         _STATUS + r"(?:404|410)\b",
         r"(?:manifest|name|repository|blob)[_ ]unknown",

@@ -3,6 +3,8 @@ What stands in front of the upstream registry: it counts who asks, and it fails 
 """
 
 import asyncio
+import contextlib
+import json
 import threading
 
 from collections import Counter
@@ -34,11 +36,12 @@ _LIMITED: Final = {
     ]
 }
 _ABSENT: Final = {"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]}
+_PAGE: Final = "<!DOCTYPE html><html><body>Sign in</body></html>"
 
 
 class Trouble(Enum):
     """
-    What the upstream does wrong.
+    What the upstream does wrong, with every image or with one.
     """
 
     NONE = "none"
@@ -50,14 +53,43 @@ class Trouble(Enum):
     """Requests are read, and never answered."""
     ABSENT = "absent"
     """404 to every request for a manifest: the image is gone."""
+    DENIED = "denied"
+    """403 to every request for a manifest."""
+    LOCKED = "locked"
+    """401 with no way to a token."""
+    BROKEN = "broken"
+    """500 to every request for a manifest."""
+    CLOSED = "closed"
+    """503 to every request for a manifest, with a page as proxies write it."""
+    DROPPED = "dropped"
+    """The connection ends before there is an answer."""
+    PAGE = "page"
+    """200 with a login page in place of a manifest."""
+    TORN = "torn"
+    """Blobs end in the middle."""
+
+
+def _json(status: int, body: Any) -> dict[str, Any]:
+    return {"status": status, "text": json.dumps(body), "content_type": "application/json"}
+
+
+_REFUSALS: Final[dict[Trouble, dict[str, Any]]] = {
+    Trouble.LIMITED: _json(429, _LIMITED),
+    Trouble.ABSENT: _json(404, _ABSENT),
+    Trouble.DENIED: _json(403, {"errors": [{"code": "DENIED", "message": "requested access"}]}),
+    Trouble.LOCKED: _json(401, {"errors": [{"code": "UNAUTHORIZED", "message": "who are you"}]}),
+    Trouble.BROKEN: _json(500, {"errors": [{"code": "UNKNOWN", "message": "unknown"}]}),
+    Trouble.CLOSED: {"status": 503, "text": _PAGE, "content_type": "text/html"},
+    Trouble.PAGE: {"status": 200, "text": _PAGE, "content_type": "text/html"},
+}
 
 
 class Front:
     """
     A reverse proxy on loopback in a thread of its own, on a port that it keeps.
 
-    `trouble` may be set from any thread; `set_trouble` also closes or opens the port.  `slow`
-    stretches every blob to that many seconds.  `requests` counts, by method and kind (`manifest`
+    `trouble` may be set from any thread; `set_trouble` also closes or opens the port; `of` names
+    the trouble of single repositories.  `slow` makes every blob take that many seconds.  `requests` counts, by method and kind (`manifest`
     or `blob`), what reached the upstream's door, refused ones included.
     """
 
@@ -65,6 +97,7 @@ class Front:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.trouble = Trouble.NONE
+        self.of: dict[str, Trouble] = {}
         self.slow = 0.0
         self.requests: Counter[str] = Counter()
         self._behind = behind
@@ -114,19 +147,24 @@ class Front:
         await self._session.close()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        kind = "manifest" if "/manifests/" in request.path else "blob"
-        if "/manifests/" in request.path or "/blobs/" in request.path:
+        kind = next((k for k in ("manifest", "blob") if f"/{k}s/" in request.path), "")
+        if kind:
             self.requests[f"{request.method} {kind}"] += 1
-        if self.trouble is Trouble.HANGS:
+        repository = request.path.removeprefix("/v2/").partition(f"/{kind}s/")[0]
+        trouble = self.of.get(repository, self.trouble) if kind else self.trouble
+        if trouble is Trouble.HANGS:
             await asyncio.Event().wait()
-        if kind == "manifest" and "/manifests/" in request.path:
-            if self.trouble is Trouble.LIMITED:
-                return web.json_response(_LIMITED, status=429)
-            if self.trouble is Trouble.ABSENT:
-                return web.json_response(_ABSENT, status=404)
-        return await self._forward(request, slowly=self.slow if "/blobs/" in request.path else 0)
+        if kind == "manifest":
+            if trouble is Trouble.DROPPED:
+                return _abort(request)
+            if answer := _REFUSALS.get(trouble):
+                return web.Response(**answer)
+        torn = kind == "blob" and trouble is Trouble.TORN
+        return await self._forward(request, slowly=self.slow if kind == "blob" else 0, torn=torn)
 
-    async def _forward(self, request: web.BaseRequest, *, slowly: float) -> web.StreamResponse:
+    async def _forward(
+        self, request: web.BaseRequest, *, slowly: float, torn: bool
+    ) -> web.StreamResponse:
         assert self._session is not None
         headers = _kept(request.headers)
         try:
@@ -137,15 +175,16 @@ class Front:
                 allow_redirects=False,
             )
         except aiohttp.ClientError:
-            if request.transport is not None:  # The registry behind is gone: so is this.
-                request.transport.abort()
-            return web.Response(status=502)
+            return _abort(request)  # The registry behind is gone: so is this.
         async with answer:
             response = web.StreamResponse(status=answer.status, headers=_kept(answer.headers))
             await response.prepare(request)
-            if request.method != "HEAD":
-                await self._pass_on(answer, response, slowly)
-            await response.write_eof()
+            if torn:
+                return _abort(request, response)
+            with contextlib.suppress(ConnectionError):  # The client has had enough.
+                if request.method != "HEAD":
+                    await self._pass_on(answer, response, slowly)
+                await response.write_eof()
             return response
 
     async def _pass_on(
@@ -153,9 +192,20 @@ class Front:
     ) -> None:
         size = max(1, answer.content_length or _CHUNK)
         async for chunk in answer.content.iter_chunked(_CHUNK):
-            await response.write(chunk)
             if slowly:
                 await asyncio.sleep(slowly * len(chunk) / size)
+            await response.write(chunk)
+
+
+def _abort(
+    request: web.BaseRequest, response: web.StreamResponse | None = None
+) -> web.StreamResponse:
+    """
+    End the connection, whatever has been said on it.
+    """
+    if request.transport is not None:
+        request.transport.abort()
+    return response or web.Response(status=502)
 
 
 def _kept(headers: Mapping[str, str]) -> CIMultiDict[str]:

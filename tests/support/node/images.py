@@ -2,19 +2,24 @@
 Tiny images for Pods to pull: Debian's static busybox and nothing else, about 2 MB.
 """
 
+import gzip
 import hashlib
+import io
 import json
+import random
 import shutil
 import subprocess
+import tarfile
 import tempfile
 import urllib.request
 
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 
-__all__ = ["push_image", "push_images", "save_image"]
+__all__ = ["push_image", "push_images", "push_odd_image", "save_image"]
 
 _BASE = "library/base"
 _APPLETS = ("sh", "sleep", "echo", "true", "false", "cat")
@@ -76,16 +81,77 @@ def push_images(registry: str, repositories: Sequence[str], tag: str = "1") -> N
     for name in repositories:
         config["config"]["Labels"] = {"name": name}
         blob = json.dumps(config).encode()
-        digest = f"sha256:{hashlib.sha256(blob).hexdigest()}"
         for layer in manifest["layers"]:
             mount = f"/v2/{name}/blobs/uploads/?mount={layer['digest']}&from={_BASE}"
             _ask(registry, mount, method="POST")
-        place = _ask(registry, f"/v2/{name}/blobs/uploads/", method="POST", location=True)
-        _ask(registry, f"{place}&digest={digest}", method="PUT", body=blob)
-        manifest["config"] |= {"digest": digest, "size": len(blob)}
+        manifest["config"] = _blob(registry, name, blob, manifest["config"]["mediaType"])
         kind = manifest.get("mediaType") or "application/vnd.oci.image.manifest.v1+json"
         body = json.dumps(manifest).encode()
         _ask(registry, f"/v2/{name}/manifests/{tag}", method="PUT", body=body, kind=kind)
+
+
+def push_odd_image(registry: str, name: str, *, architecture: str = "", size: int = 0) -> None:
+    """
+    Push an image that starts nowhere: for one *architecture* alone, or with *size* random bytes.
+    """
+    repository, _, tag = name.rpartition(":")
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as archive:
+        entry = tarfile.TarInfo("filling")
+        entry.size = size
+        archive.addfile(entry, io.BytesIO(random.randbytes(size)))
+    layer = content.getvalue()
+    config = {
+        "architecture": architecture or "amd64",
+        "os": "linux",
+        "rootfs": {"type": "layers", "diff_ids": [_digest(gzip.decompress(layer))]},
+    }
+    kind = "application/vnd.oci.image.manifest.v1+json"
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": kind,
+        "config": _blob(
+            registry,
+            repository,
+            json.dumps(config).encode(),
+            "application/vnd.oci.image.config.v1+json",
+        ),
+        "layers": [
+            _blob(registry, repository, layer, "application/vnd.oci.image.layer.v1.tar+gzip")
+        ],
+    }
+    body = json.dumps(manifest).encode()
+    if architecture:
+        _ask(
+            registry,
+            f"/v2/{repository}/manifests/{_digest(body)}",
+            method="PUT",
+            body=body,
+            kind=kind,
+        )
+        platform = {"architecture": architecture, "os": "linux"}
+        part = {"mediaType": kind, "digest": _digest(body), "size": len(body)}
+        kind = "application/vnd.oci.image.index.v1+json"
+        index = {
+            "schemaVersion": 2,
+            "mediaType": kind,
+            "manifests": [{**part, "platform": platform}],
+        }
+        body = json.dumps(index).encode()
+    _ask(registry, f"/v2/{repository}/manifests/{tag}", method="PUT", body=body, kind=kind)
+
+
+def _blob(registry: str, repository: str, data: bytes, kind: str) -> dict[str, Any]:
+    """
+    Push a blob; return what a manifest says of it.
+    """
+    place = _ask(registry, f"/v2/{repository}/blobs/uploads/", method="POST", location=True)
+    _ask(registry, f"{place}&digest={_digest(data)}", method="PUT", body=data)
+    return {"mediaType": kind, "digest": _digest(data), "size": len(data)}
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def _ask(

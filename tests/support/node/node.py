@@ -48,6 +48,7 @@ mkdir -p /var/lib/cni /var/lib/kubelet /var/log/containers /opt/containerd 2>/de
 mount -t tmpfs tmpfs /run
 mkdir -p /run/netns /run/lock
 for d in /var/lib/cni /var/lib/kubelet /var/log/containers; do mount -t tmpfs tmpfs $d; done
+if [ -n "$2" ]; then mkdir -p "$1" && mount -t tmpfs -o size="$2" tmpfs "$1"; fi
 echo ready
 exec sleep infinity
 """
@@ -59,7 +60,8 @@ class Node:
 
     `registries` maps hosts, as they stand in references, to the URL that containerd asks instead
     (`hosts.toml`); no other registry is ever asked, so nothing leaves the machine.  Pods reach
-    their node's bridge and, by way of it, the networks in `routes`.  Everything written is below `directory`, whose path must be short: sockets are in it.
+    their node's bridge and, by way of it, the networks in `routes`.  `disk` is the size of what
+    containerd writes to, such as ``24m``; without it that is the machine's own.  Everything written is below `directory`, whose path must be short: sockets are in it.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Node:
         snapshotter: str = "native",
         routes: Sequence[str] = (),
         kubelet_options: Sequence[str] = (),
+        disk: str = "",
     ) -> None:
         self._kubelet_options = kubelet_options
         self._routes = routes
@@ -88,7 +91,7 @@ class Node:
         self._namespace = self._program(
             "namespace",
             *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
-            *("/bin/sh", "-c", _NAMESPACE),
+            *("/bin/sh", "-c", _NAMESPACE, "sh", directory / "containerd", disk),
         )
         self._controller_manager = self._program(
             "kube-controller-manager",

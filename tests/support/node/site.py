@@ -48,8 +48,8 @@ class Site:
     A cluster with one node, an upstream registry, a Harbor that caches it, and the webhook.
 
     `sections` go into the webhook's config; `users` are further users of the API server.  With
-    `credulous` the webhook's probes go to another Harbor, which is always well.  All of it is in
-    one temporary directory, which is removed at the end unless `keep` was set.
+    `credulous` the webhook's probes go to another Harbor, which is always well; `disk` is the size
+    of the node's disk for images.  All of it is in one temporary directory, which is removed at the end unless `keep` was set.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Site:
         sections: dict[str, Any] | None = None,
         users: dict[str, tuple[str, ...]] | None = None,
         credulous: bool = False,
+        disk: str = "",
     ) -> None:
         self.keep = False
         self.directory = Path(tempfile.mkdtemp(prefix="site-"))
@@ -69,6 +70,7 @@ class Site:
         self._sections = sections or {}
         self._users = users
         self._credulous = credulous
+        self._disk = disk
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -115,7 +117,7 @@ class Site:
             )
         )
         registries = {"docker.io": self.front.url, self.harbor_host: self.harbor.url}
-        self.node = enter(Node(self.cluster, self.directory / "node", registries))
+        self.node = enter(Node(self.cluster, self.directory / "node", registries, disk=self._disk))
         # In a thread: a test that starts a site has an event loop of its own.
         with ThreadPoolExecutor(1) as thread:
             thread.submit(lambda: asyncio.run(self._register())).result()
