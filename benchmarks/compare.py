@@ -11,8 +11,6 @@ import argparse
 import asyncio
 import json
 import math
-import subprocess
-import tempfile
 import time
 
 from collections.abc import AsyncIterator
@@ -29,7 +27,7 @@ from tests.support.kube.controllers import Controller, started
 from tests.support.kube.namespaces import namespaces
 from tests.support.node.front import Trouble
 from tests.support.node.images import push_images
-from tests.support.node.site import PROJECT, Breakage, Site
+from tests.support.node.site import Breakage, Site
 from tests.support.node.workloads import is_running, is_stuck, pod
 from webhook.config import parse_config
 from webhook.render import files
@@ -112,7 +110,7 @@ async def _run(story: Story, way: Way, count: int, seconds: float) -> Result:
         names = [f"library/image-{number}" for number in range(2 * count)]
         push_images(site.upstream.host, names)
         # Pods and clients take turns, so every second pair of them finds its image cached.
-        _warm(site, [name for number, name in enumerate(names) if number % 4 < 2])
+        site.warm([f"image-{n}:1" for n in range(2 * count) if n % 4 < 2])
         if way is Way.HOSTS:
             _mirror(site)
         async with AsyncExitStack() as stack:
@@ -198,17 +196,6 @@ async def _look(  # noqa: PLR0917
             gone.add(name)
             await client.delete(f"/api/v1/namespaces/{namespace}/pods/{name}")
         await asyncio.sleep(0.3)
-
-
-def _warm(site: Site, names: list[str]) -> None:
-    """
-    Let Harbor pull these once.
-    """
-    with tempfile.TemporaryDirectory() as work:
-        for name in names:
-            source = f"docker://{site.harbor_host}/{PROJECT}/{name}:1"
-            command = ("skopeo", "copy", "--quiet", "--src-tls-verify=false", source)
-            subprocess.run([*command, f"dir:{work}/image"], check=True, capture_output=True)
 
 
 def _mirror(site: Site) -> None:

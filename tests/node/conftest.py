@@ -7,6 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.support.kube.client import ApiClient
+from tests.support.kube.controllers import Controller
 from tests.support.kube.namespaces import namespaces
 from tests.support.node.requirements import missing
 from tests.support.node.site import PROGRAMS, Site
@@ -68,3 +69,16 @@ async def make_namespace(site, client):
     await site.wait_until_rewriting(client)
     async with namespaces(client, service_accounts=True) as make:
         yield make
+
+
+@pytest.fixture
+def make_controller(site, tmp_path):
+    """
+    Make a controller whose `recovery` section is given; its objects are in the default namespace.
+    """
+
+    def make(**recovery):
+        config = {**site.config, "recovery": recovery}
+        return Controller(tmp_path, site.cluster.kubeconfig(), "default", config)
+
+    return make

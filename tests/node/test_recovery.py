@@ -10,12 +10,12 @@ from datetime import datetime
 
 import pytest
 
-from tests.support.kube.controllers import Controller, eventually, started
+from tests.support.kube.controllers import eventually, started
 from tests.support.node.site import PROJECT, Breakage
 from tests.support.node.workloads import (
     container_image,
     container_statuses,
-    deployment,
+    every_kind,
     is_running,
     is_stuck,
     pod,
@@ -28,20 +28,6 @@ from webhook.demo.standin import Fault
 pytestmark = [pytest.mark.node, pytest.mark.slow]
 
 _AFTER_UNAVAILABLE = 2.0
-
-
-@pytest.fixture
-def controller(site, tmp_path):
-    """
-    Make a controller whose `recovery` section is given; its objects are in the default namespace.
-    """
-
-    def make(**recovery):
-        config = {**site.config, "recovery": recovery}
-        kubeconfig = site.cluster.kubeconfig()
-        return Controller(tmp_path, kubeconfig, "default", config)
-
-    return make
 
 
 @pytest.fixture
@@ -58,68 +44,6 @@ def failing_pulls(site):
 
     yield fail
     fail(Fault.NONE)
-
-
-def _template(image, **spec):
-    return {"metadata": {"labels": {"app": "web"}}, "spec": pod("x", image, **spec)["spec"]}
-
-
-def _owners(namespace, image):
-    """
-    Return what makes Pods of every kind, each with one that waits.
-    """
-
-    def owner(kind, version, name, **spec):
-        return {
-            "apiVersion": version,
-            "kind": kind,
-            "metadata": {"name": name, "namespace": namespace},
-            "spec": spec,
-        }
-
-    def labelled(name):
-        template = _template(image)
-        template["metadata"]["labels"] = {"app": name}
-        return {"selector": {"matchLabels": {"app": name}}, "template": template}
-
-    once = _template(image, restartPolicy="Never")
-    again = _template(image, restartPolicy="OnFailure")
-    return [
-        deployment(namespace, image, "deployment", replicas=3),
-        owner("StatefulSet", "apps/v1", "statefulset", serviceName="web", **labelled("stateful")),
-        owner("DaemonSet", "apps/v1", "daemonset", **labelled("daemon")),
-        owner("Job", "batch/v1", "job", template=once),
-        owner(
-            "CronJob",
-            "batch/v1",
-            "cronjob",
-            schedule="* * * * *",
-            concurrencyPolicy="Forbid",
-            jobTemplate={"spec": {"template": again}},
-        ),
-        pod(namespace, image, "bare", restartPolicy="Never"),
-        pod(
-            namespace,
-            image,
-            "init",
-            initContainers=[{"name": "first", "image": image, "command": ["/bin/true"]}],
-        ),
-        pod(
-            namespace,
-            image,
-            "sidecar",
-            initContainers=[{"name": "side", "image": image, "restartPolicy": "Always"}],
-        ),
-        # As GitLab's runners make them: build, helper and service in one bare Pod.
-        {
-            **pod(namespace, image, "runner"),
-            "spec": {
-                "restartPolicy": "Never",
-                "terminationGracePeriodSeconds": 0,
-                "containers": [{"name": n, "image": image} for n in ("build", "helper", "svc-0")],
-            },
-        },
-    ]
 
 
 _STUCK_PODS = 3 + 8
@@ -155,7 +79,7 @@ def _judged_down(controller):
 
 @pytest.mark.parametrize("breakage", Breakage)
 async def test_stuck_pods_run_again(  # noqa: PLR0917 - fixtures.
-    site, client, make_namespace, controller, failing_pulls, breakage
+    site, client, make_namespace, make_controller, failing_pulls, breakage
 ):
     """
     Pods of every kind that wait when Harbor dies run again: the same Pods, with no restart.
@@ -167,7 +91,7 @@ async def test_stuck_pods_run_again(  # noqa: PLR0917 - fixtures.
     both = pod(namespace, other, "mixed")
     both["spec"]["containers"].append({"name": "waits", "image": image})
     (await client.create(both)).expect()
-    for each in _owners(namespace, image):
+    for each in every_kind(namespace, image):
         (await client.create(each)).expect()
     count = _STUCK_PODS + 2
 
@@ -189,7 +113,7 @@ async def test_stuck_pods_run_again(  # noqa: PLR0917 - fixtures.
         if "running" in status["state"]
     }
     async with started(
-        controller(afterUnavailable="2s", restoreAfter="1h", maxPatchesPerSecond=50)
+        make_controller(afterUnavailable="2s", restoreAfter="1h", maxPatchesPerSecond=50)
     ) as running_controller:
         await running_controller.leads()
 
@@ -224,14 +148,14 @@ async def test_stuck_pods_run_again(  # noqa: PLR0917 - fixtures.
     assert recovered >= count - 1
 
 
-async def test_a_private_image(site, client, make_namespace, controller, failing_pulls):
+async def test_a_private_image(site, client, make_namespace, make_controller, failing_pulls):
     """
     An image that Harbor can't serve while it is up: restored, and then left alone.
     """
     namespace = await make_namespace("enforce")
     private, public = site.push("private"), site.push("public")
     path = "/api/v1/namespaces/default/configmaps/harbor-cache-webhook-quarantine"
-    async with started(controller(restoreAfter="5s")) as running_controller:
+    async with started(make_controller(restoreAfter="5s")) as running_controller:
         await running_controller.leads()
         failing_pulls(Fault.UNAUTHORIZED)
         (await client.create(pod(namespace, private, "private"))).expect()
@@ -270,7 +194,7 @@ async def test_a_private_image(site, client, make_namespace, controller, failing
             await client.delete(path)
 
 
-async def test_a_dead_upstream(site, client, make_namespace, controller):
+async def test_a_dead_upstream(site, client, make_namespace, make_controller):
     """
     With the upstream dead, a cached image runs through Harbor; another is put back once.
     """
@@ -283,7 +207,7 @@ async def test_a_dead_upstream(site, client, make_namespace, controller):
     site.node.remove_image(site.cached(cached))
     site.upstream.stop()
     try:
-        async with started(controller(restoreAfter="5s")) as running_controller:
+        async with started(make_controller(restoreAfter="5s")) as running_controller:
             await running_controller.leads()
             (await client.create(pod(namespace, cached, "cached"))).expect()
             found = await wait_for_pods(client, namespace, is_running)
@@ -304,7 +228,7 @@ async def test_a_dead_upstream(site, client, make_namespace, controller):
 
 
 async def test_a_pull_that_succeeds_in_that_very_moment(
-    site, client, make_namespace, controller, failing_pulls
+    site, client, make_namespace, make_controller, failing_pulls
 ):
     """
     Harbor flaps while Pods are put back: a container that has just started is never restarted.
@@ -312,7 +236,7 @@ async def test_a_pull_that_succeeds_in_that_very_moment(
     namespace = await make_namespace("enforce")
     images = [site.push(f"web{number}") for number in range(4)]
     async with started(
-        controller(afterUnavailable="0s", restoreAfter="4s", maxPatchesPerSecond=50)
+        make_controller(afterUnavailable="0s", restoreAfter="4s", maxPatchesPerSecond=50)
     ) as running_controller:
         await running_controller.leads()
         failing_pulls()
@@ -335,7 +259,7 @@ async def test_a_pull_that_succeeds_in_that_very_moment(
     assert {0} == _restarts(found)
 
 
-async def test_a_pull_that_hangs(site, client, make_namespace, controller, failing_pulls):
+async def test_a_pull_that_hangs(site, client, make_namespace, make_controller, failing_pulls):
     """
     A Pod whose pull hangs is put back; it runs when the hanging pull comes to its end.
 
@@ -346,7 +270,9 @@ async def test_a_pull_that_hangs(site, client, make_namespace, controller, faili
     failing_pulls(Fault.HANG)
     (await client.create(pod(namespace, image))).expect()
     began = time.monotonic()
-    async with started(controller(afterUnavailable="2s", restoreAfter="1h")) as running_controller:
+    async with started(
+        make_controller(afterUnavailable="2s", restoreAfter="1h")
+    ) as running_controller:
         await running_controller.leads()
         site.break_harbor(Breakage.HUNG)
 

@@ -5,9 +5,11 @@ All that a Pod needs to be pulled through a cache, on one machine: see README.md
 import asyncio
 import secrets
 import shutil
+import subprocess
 import tempfile
 import time
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from enum import Enum
@@ -59,6 +61,7 @@ class Site:
         users: dict[str, tuple[str, ...]] | None = None,
         credulous: bool = False,
         disk: str = "",
+        kubelet_options: Sequence[str] = (),
     ) -> None:
         self.keep = False
         self.directory = Path(tempfile.mkdtemp(prefix="site-"))
@@ -71,6 +74,7 @@ class Site:
         self._users = users
         self._credulous = credulous
         self._disk = disk
+        self._kubelet_options = kubelet_options
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -134,6 +138,16 @@ class Site:
         repository = f"{name}-{secrets.token_hex(4)}"
         push_image(self.upstream.host, f"library/{repository}:1")
         return f"{repository}:1"
+
+    def warm(self, images: Sequence[str]) -> None:
+        """
+        Let Harbor pull these short references once, so that it has them.
+        """
+        for image in images:
+            source = f"docker://{self.cached(image)}"
+            command = ("skopeo", "copy", "--quiet", "--src-tls-verify=false", source)
+            target = f"dir:{self.directory}/warm"
+            subprocess.run([*command, target], check=True, capture_output=True)
 
     def cached(self, image: str) -> str:
         """

@@ -16,6 +16,7 @@ __all__ = [
     "container_image",
     "container_statuses",
     "deployment",
+    "every_kind",
     "is_running",
     "is_stuck",
     "pod",
@@ -55,6 +56,69 @@ def deployment(
             "template": {"metadata": {"labels": labels}, "spec": _spec(image, **spec)},
         },
     }
+
+
+def _template(image: str, **spec: Any) -> dict[str, Any]:
+    return {"metadata": {"labels": {"app": "web"}}, "spec": pod("x", image, **spec)["spec"]}
+
+
+def every_kind(namespace: str, image: str, *, scheduled: bool = True) -> list[dict[str, Any]]:
+    """
+    Return what makes Pods of every kind: 11 Pods, or 10 without the one of a CronJob.
+    """
+
+    def owner(kind, version, name, **spec):
+        return {
+            "apiVersion": version,
+            "kind": kind,
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": spec,
+        }
+
+    def labelled(name):
+        template = _template(image)
+        template["metadata"]["labels"] = {"app": name}
+        return {"selector": {"matchLabels": {"app": name}}, "template": template}
+
+    once = _template(image, restartPolicy="Never")
+    again = _template(image, restartPolicy="OnFailure")
+    made = [
+        deployment(namespace, image, "deployment", replicas=3),
+        owner("StatefulSet", "apps/v1", "statefulset", serviceName="web", **labelled("stateful")),
+        owner("DaemonSet", "apps/v1", "daemonset", **labelled("daemon")),
+        owner("Job", "batch/v1", "job", template=once),
+        owner(
+            "CronJob",
+            "batch/v1",
+            "cronjob",
+            schedule="* * * * *",
+            concurrencyPolicy="Forbid",
+            jobTemplate={"spec": {"template": again}},
+        ),
+        pod(namespace, image, "bare", restartPolicy="Never"),
+        pod(
+            namespace,
+            image,
+            "init",
+            initContainers=[{"name": "first", "image": image, "command": ["/bin/true"]}],
+        ),
+        pod(
+            namespace,
+            image,
+            "sidecar",
+            initContainers=[{"name": "side", "image": image, "restartPolicy": "Always"}],
+        ),
+        # As GitLab's runners make them: build, helper and service in one bare Pod.
+        {
+            **pod(namespace, image, "runner"),
+            "spec": {
+                "restartPolicy": "Never",
+                "terminationGracePeriodSeconds": 0,
+                "containers": [{"name": n, "image": image} for n in ("build", "helper", "svc-0")],
+            },
+        },
+    ]
+    return made if scheduled else [each for each in made if each["kind"] != "CronJob"]
 
 
 def _spec(image: str, **spec: Any) -> dict[str, Any]:

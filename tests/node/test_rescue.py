@@ -1,0 +1,202 @@
+"""
+Pods that wait for their upstream on a real node, moved to Harbor in place; and pulls left alone.
+"""
+
+import asyncio
+import statistics
+import time
+
+import pytest
+
+from tests.support.kube.client import ApiClient
+from tests.support.kube.controllers import Controller, eventually, started
+from tests.support.kube.namespaces import namespaces
+from tests.support.node.front import Trouble
+from tests.support.node.site import PROJECT, Breakage
+from tests.support.node.workloads import (
+    container_image,
+    container_statuses,
+    every_kind,
+    is_running,
+    is_stuck,
+    pod,
+    pods,
+    wait_for_pods,
+)
+from webhook.demo.standin import Fault
+
+
+pytestmark = [pytest.mark.node, pytest.mark.slow]
+
+_RECOVERY = {
+    "afterUnavailable": "2s",
+    "restoreAfter": "2s",
+    "rescueAfter": "2s",
+    "maxPatchesPerSecond": 50,
+}
+_SLOW_PULLS = 10
+
+
+@pytest.mark.parametrize("trouble", [Trouble.LIMITED, Trouble.REFUSED, Trouble.ABSENT])
+async def test_waiting_for_the_upstream(site, client, make_namespace, make_controller, trouble):
+    """
+    Pods of every kind that wait for their upstream run once Harbor is there: with no restart.
+    """
+    namespace, image = await make_namespace("enforce"), site.push()
+    left_alone = await make_namespace()
+    site.warm([image])
+    site.break_harbor(Breakage.REFUSED)
+    await site.wait_until_rewriting(client, rewriting=False)
+    site.front.set_trouble(trouble)
+    async with started(make_controller(**_RECOVERY)) as controller:
+        await controller.leads()
+        for each in every_kind(namespace, image, scheduled=False):
+            (await client.create(each)).expect()
+        others = [
+            pod(left_alone, image, "no-label"),
+            _labelled(namespace, image, "opted-out", {"harbor-cache.io/mode": "off"}),
+            _owned(namespace, image, "of-an-operator"),
+        ]
+        for each in others:
+            (await client.create(each)).expect()
+        apart = {each["metadata"]["name"] for each in others}
+
+        def ours(found):
+            return [each for each in found if each["metadata"]["name"] not in apart]
+
+        async def all_stuck():
+            found = ours(await pods(client, namespace))
+            return found if len(found) == 10 and all(map(is_stuck, found)) else []
+
+        before = await eventually(all_stuck, seconds=150)
+        site.harbor.set_fault(Fault.NONE)
+        back = time.monotonic()
+        times: dict[str, float] = {}
+        while len(times) < len(before):
+            assert time.monotonic() < back + 120, await pods(client, namespace)
+            for each in ours(await pods(client, namespace)):
+                if is_running(each):
+                    times.setdefault(each["metadata"]["name"], time.monotonic() - back)
+            await asyncio.sleep(0.1)
+        after = ours(await pods(client, namespace))
+        untouched = [
+            *await pods(client, left_alone),
+            *(e for e in await pods(client, namespace) if e["metadata"]["name"] in apart),
+        ]
+        moved = [each["pod"] for each in controller.events("container rescued")]
+        print(
+            f"the upstream is {trouble.value}: from 'Harbor is back' to Running: median"
+            f" {statistics.median(times.values()):.1f} s, most {max(times.values()):.1f} s,"
+            f" of {len(times)} Pods (2 s of it rescueAfter)"
+        )
+
+    assert {e["metadata"]["uid"] for e in before} == {e["metadata"]["uid"] for e in after}
+    assert {0} == {s["restartCount"] for e in after for s in container_statuses(e)}
+    assert {site.cached(image)} == {container_image(e) for e in after}
+    assert len(moved) >= len(before)
+    assert {image} == {container_image(each) for each in untouched}
+    assert 3 == len(untouched)
+
+
+@pytest.mark.parametrize("source", ["upstream", "Harbor"])
+async def test_a_slow_pull_is_not_touched(make_site, tmp_path, source):
+    """
+    A pull that succeeds slowly after a failure is never cut off, though a move is long due.
+    """
+    site = make_site(kubelet_options=["--serialize-image-pulls=false"])
+    images = [site.push(f"slow-{number}") for number in range(_SLOW_PULLS)]
+    async with (
+        ApiClient(site.cluster) as client,
+        namespaces(client, service_accounts=True) as make,
+        started(
+            Controller(
+                tmp_path,
+                site.cluster.kubeconfig(),
+                "default",
+                {**site.config, "recovery": {**_RECOVERY, "afterUnavailable": "1h"}},
+            )
+        ) as controller,
+    ):
+        await controller.leads()
+        namespace = await make("enforce")
+        if source == "upstream":
+            site.warm(images)
+            site.break_harbor(Breakage.REFUSED)
+            await site.wait_until_rewriting(client, rewriting=False)
+            site.front.set_trouble(Trouble.LIMITED)
+        else:
+            site.harbor.harbor.pull_faults[PROJECT] = Fault.NOT_FOUND
+        for number, image in enumerate(images):
+            (await client.create(pod(namespace, image, f"slow-{number}"))).expect()
+        before = await wait_for_pods(client, namespace, is_stuck, count=_SLOW_PULLS, within=30)
+        # The next attempt comes 10 s after the first one, and takes 15 s.
+        site.front.slow = 15.0
+        site.harbor.harbor.pull_faults.pop(PROJECT, None)
+        site.front.set_trouble(Trouble.NONE)
+        await asyncio.sleep(9)
+        site.harbor.set_fault(Fault.NONE)
+        after = await wait_for_pods(client, namespace, is_running, count=_SLOW_PULLS, within=90)
+        await asyncio.sleep(3)
+        after = await pods(client, namespace)
+
+    print(f"{len(after)} slow pulls from {source}: none touched")
+    assert {e["metadata"]["uid"]: container_image(e) for e in before} == {
+        e["metadata"]["uid"]: container_image(e) for e in after
+    }
+    assert {1} == {e["metadata"]["generation"] for e in after}
+    assert {0} == {s["restartCount"] for e in after for s in container_statuses(e)}
+
+
+@pytest.mark.parametrize("first", ["Harbor", "upstream"])
+async def test_both_sources_down(site, client, make_namespace, make_controller, first):
+    """
+    A Pod that was restored into an upstream that is down as well runs from whichever is back first.
+    """
+    namespace, image = await make_namespace("enforce"), site.push()
+    site.warm([image])
+    site.harbor.harbor.pull_faults[PROJECT] = Fault.NOT_FOUND
+    site.front.set_trouble(Trouble.CLOSED)
+    try:
+        async with started(make_controller(**_RECOVERY)) as controller:
+            await controller.leads()
+            (await client.create(pod(namespace, image, "web"))).expect()
+            await wait_for_pods(client, namespace, is_stuck)
+            site.break_harbor(Breakage.REFUSED)
+
+            async def restored():
+                [found] = await pods(client, namespace)
+                return container_image(found) == image and is_stuck(found)
+
+            await eventually(restored)
+            site.harbor.harbor.pull_faults.pop(PROJECT, None)
+            if first == "Harbor":
+                site.harbor.set_fault(Fault.NONE)
+            else:
+                site.front.set_trouble(Trouble.NONE)
+            began = time.monotonic()
+            [found] = await wait_for_pods(client, namespace, is_running, within=120)
+            print(f"{first} is back first: Running after {time.monotonic() - began:.1f} s")
+    finally:
+        site.harbor.harbor.pull_faults.pop(PROJECT, None)
+
+    assert (site.cached(image) if first == "Harbor" else image) == container_image(found)
+    assert {0} == {s["restartCount"] for s in container_statuses(found)}
+
+
+def _labelled(namespace, image, name, labels):
+    made = pod(namespace, image, name)
+    made["metadata"]["labels"] = labels
+    return made
+
+
+def _owned(namespace, image, name):
+    made = pod(namespace, image, name)
+    made["metadata"]["ownerReferences"] = [
+        {
+            "apiVersion": "postgresql.cnpg.io/v1",
+            "kind": "Cluster",
+            "name": "database",
+            "uid": "6f1c2b9e-3d3d-4c7e-9a55-0d5d5d3b8a10",
+        }
+    ]
+    return made
