@@ -16,10 +16,12 @@ import aiohttp
 import pytest
 
 from aiohttp import web
+from click.testing import CliRunner
 
 from tests.support.fleet import HOSTILE, fill
 from tests.support.kube.client import ApiClient, object_path
 from tests.support.kube.registration import webhook_configuration
+from webhook.cli import main
 
 
 pytestmark = pytest.mark.kube
@@ -480,3 +482,31 @@ async def test_explain_shows_a_live_pod(cluster, client, make_namespace):
         ("b", "nginx:1", "nginx:1", "restored", "rule"),
         ("c", "ghcr.io/acme/app", "ghcr.io/acme/app", "direct", "no-rule"),
     ] == [(r["name"], r["image"], r["current"], r["state"], r["reason"]) for r in rows]
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        (None, "it has no mode label, so nothing is rewritten there"),
+        ("enforce", "enforce"),
+        ("enforced", "unknown (the label must be enforce or audit)"),
+    ],
+)
+async def test_explain_says_what_is_done_in_the_namespace(
+    cluster, client, make_namespace, mode, words
+):
+    """The first line about a live Pod says what its namespace's label comes to."""
+    labels = {"harbor-cache.io/mode": mode} if mode else {}
+    namespace = await make_namespace(labels=labels)
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "web", "namespace": namespace},
+        "spec": {"containers": [{"name": "a", "image": "nginx"}]},
+    }
+    (await client.create(pod)).expect()
+    command = ["explain", "--pod", f"{namespace}/web", "--kubeconfig", str(cluster.kubeconfig())]
+    result = await asyncio.to_thread(CliRunner().invoke, main, command)
+
+    assert 0 == result.exit_code
+    assert f"namespace     {namespace}: {words}" == result.stdout.splitlines()[0]

@@ -20,10 +20,12 @@ from webhook.cli.output import log_to_stderr
 if TYPE_CHECKING:
     from webhook.config import Config
     from webhook.image.availability import Availability
+    from webhook.kube.api import Kube
     from webhook.survey.explanation import Explanation
 
 # Namespaces and Pods are named by DNS subdomains; anything else has no place in a URL.
-_NAME = re.compile(r"[a-z0-9.-]+", re.ASCII)
+_NAME = r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?"
+_POD = re.compile(rf"(?P<namespace>{_NAME})/(?P<name>{_NAME})", re.ASCII)
 
 
 @click.command()
@@ -61,9 +63,12 @@ def explain(
     from webhook.config import default_config, load_config
     from webhook.image.availability import Availability
     from webhook.survey.explanation import explain_image
+    from webhook.text import printable
 
     if not images and not pod:
         raise click.UsageError("Missing argument 'IMAGE...'.")
+    if pod and not _POD.fullmatch(pod):
+        raise click.UsageError(f"--pod {printable(pod)}: write NAMESPACE/NAME.")
     if config_file or not pod:
         config = load_config(config_file) if config_file else default_config()
     else:
@@ -121,6 +126,26 @@ def _show(explanation: "Explanation", states: dict[str, str]) -> None:
             click.echo(f"  {'project':<11} {project}: {printable(states[project])}")
 
 
+async def _mode_of(kube: "Kube", namespace: str, config: "Config") -> str:
+    """
+    Say what is done in a namespace, as far as that may be seen.
+    """
+    from webhook.errors import ClusterError
+    from webhook.survey.release import CONFIGURATIONS
+    from webhook.survey.selectors import find_installation, namespace_mode
+
+    try:
+        item = await kube.get(f"/api/v1/namespaces/{namespace}")
+        listed = await kube.get(CONFIGURATIONS)
+    except ClusterError as error:
+        return f"its mode can't be seen ({error})"
+    labels = item["metadata"].get("labels") or {}
+    installation = find_installation(listed.get("items") or ())
+    mode, why = namespace_mode(namespace, labels, installation, config.policy)
+    words = {"none": "it has no mode label, so nothing is rewritten there"}.get(mode, mode)
+    return f"{words}{f' ({why})' if why else ''}"
+
+
 async def _explain_pod(
     name: str,
     kubeconfig: Path | None,
@@ -141,11 +166,10 @@ async def _explain_pod(
     from webhook.survey.explanation import REASONS
     from webhook.text import printable
 
-    namespace, slash, own = name.partition("/")
-    if not (namespace and slash and own) or not _NAME.fullmatch(namespace + own):
-        raise click.UsageError(f"--pod {printable(name)}: write NAMESPACE/NAME.")
+    namespace, _, own = name.partition("/")
     async with connect(kubeconfig, context=context) as kube:
         item = await kube.get(f"/api/v1/namespaces/{namespace}/pods/{own}")
+        mode = await _mode_of(kube, namespace, config)
     pod = convert(item, Pod)
     found = origins(pod, config.rules)
     put_originals(pod, found)
@@ -155,6 +179,8 @@ async def _explain_pod(
         Source.RESTORED: "put back to the original",
     }
     outcomes = decide_pod(pod, config.policy, availability)
+    if output == "text":
+        click.echo(f"{'namespace':<13} {namespace}: {mode}")
     for origin, outcome in zip(found, outcomes, strict=True):
         field, now, source = outcome.field, origin.field.image, origin.source
         if output == "json":

@@ -6,8 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from webhook.pod.decision import Policy
+from webhook.pod.model import MODE_LABEL
 
-__all__ = ["Installation", "find_installation"]
+
+__all__ = ["Installation", "find_installation", "namespace_mode"]
 
 _SUFFIX: Final = ".harbor-cache.io"
 
@@ -46,6 +49,35 @@ def find_installation(configurations: Iterable[Mapping[str, Any]]) -> Installati
                 selector = webhook.get("namespaceSelector") or {}
                 entries[mode] = (*entries.get(mode, ()), selector)
     return Installation(entries)
+
+
+def namespace_mode(
+    name: str,
+    labels: Mapping[str, str],
+    installation: Installation | None,
+    policy: Policy,
+) -> tuple[Any, str]:
+    """
+    Return the mode of a namespace, and why it is not what its label says.
+    """
+    label = labels.get(MODE_LABEL)
+    if label not in (None, "enforce", "audit"):
+        return "unknown", "the label must be enforce or audit"
+    why = ""
+    if installation is not None and installation.entries:
+        # Where there is no label: what if there were one?
+        labelled = {**labels, MODE_LABEL: label or "audit", "kubernetes.io/metadata.name": name}
+        if (label or "audit") not in installation.modes(labelled):
+            why = "the webhook configuration leaves this namespace out"
+    elif name in ("kube-system", "kube-node-lease"):
+        why = "the chart leaves this namespace out"
+    if label is None:
+        return "none", why
+    if why:
+        return "excluded", why
+    if policy.mode == "audit" and label == "enforce":
+        return "audit", "the config says mode: audit"
+    return label, ""
 
 
 def _matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:

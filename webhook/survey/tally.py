@@ -28,7 +28,7 @@ from webhook.survey.model import (
     WorkloadReport,
 )
 from webhook.survey.owners import controller_of, gitops_of, operator_of
-from webhook.survey.selectors import Installation
+from webhook.survey.selectors import Installation, namespace_mode
 
 
 __all__ = ["TEMPLATES", "Tally"]
@@ -97,7 +97,7 @@ class Tally:
         labels = metadata.get("labels") or {}
         report = self._namespace(name)
         report.label = labels.get(MODE_LABEL)
-        report.mode, report.why = _mode(name, labels, self._installation, self._policy)
+        report.mode, report.why = namespace_mode(name, labels, self._installation, self._policy)
 
     def add_workload(self, kind: str, item: Mapping[str, Any]) -> None:
         """
@@ -273,32 +273,3 @@ def _has_digest(image: str) -> bool:
         return bool(Reference.parse(image).digest)
     except InvalidReferenceError:
         return False
-
-
-def _mode(
-    name: str,
-    labels: Mapping[str, str],
-    installation: Installation | None,
-    policy: Policy,
-) -> tuple[Any, str]:
-    """
-    Return the mode of a namespace, and why it is not what its label says.
-    """
-    label = labels.get(MODE_LABEL)
-    if label not in (None, "enforce", "audit"):
-        return "unknown", "the label must be enforce or audit"
-    why = ""
-    if installation is not None and installation.entries:
-        # Where there is no label: what if there were one?
-        labelled = {**labels, MODE_LABEL: label or "audit", "kubernetes.io/metadata.name": name}
-        if (label or "audit") not in installation.modes(labelled):
-            why = "the webhook configuration leaves this namespace out"
-    elif name in ("kube-system", "kube-node-lease"):
-        why = "the chart leaves this namespace out"
-    if label is None:
-        return "none", why
-    if why:
-        return "excluded", why
-    if policy.mode == "audit" and label == "enforce":
-        return "audit", "the config says mode: audit"
-    return label, ""
