@@ -100,11 +100,12 @@ dist: setup ## Build wheel, sdist and packaged chart with their checksums; the s
 	@$(RUN) python -m charts.package dist $(if $(DIGEST),--repository $(REPOSITORY) --digest $(DIGEST))
 
 .PHONY: lint
-lint: setup ## Check style, types and the direction of imports
+lint: setup ## Check style, types, the direction of imports, and the workflows
 	@$(RUN) ruff check
 	@$(RUN) ruff format --check
 	@$(RUN) mypy
 	@$(RUN) lint-imports
+	@$(RUN) zizmor --quiet --offline .github
 
 .PHONY: format
 format: setup ## Format the code

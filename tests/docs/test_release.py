@@ -13,11 +13,13 @@ import pytest
 import yaml
 
 from charts.package import package
+from tests.support.golang import go
 from tests.support.helm import CHART, HARBOR, helm, render_text
 
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yaml"))
+ACTIONLINT = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.7"
 README = (ROOT / "README.md").read_text()
 
 
@@ -175,6 +177,15 @@ def test_the_base_image_is_pinned():
 
     assert re.fullmatch(r"docker\.io/library/python:[\w.-]+@sha256:[0-9a-f]{64}", base)
     assert {"docker", "github-actions", "uv"} == {each["package-ecosystem"] for each in updates}
+
+
+@pytest.mark.slow
+def test_workflows_are_what_they_look_like():
+    """Actionlint finds nothing: names, expressions, shells and permissions of workflows are right."""
+    command = [go(), "run", ACTIONLINT, *map(str, WORKFLOWS)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert (0, "") == (ended.returncode, ended.stdout), ended.stderr
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ import pytest
 
 from certs.issue import issue_into
 from certs.source import FileSource
+from webhook import __version__
 from webhook.config import load_config
 from webhook.demo.cluster import free_port
 from webhook.demo.standin import Fault, HarborStandIn
@@ -444,3 +445,24 @@ def test_bad_config_is_exit_code_2(tmp_path, text, words):
     assert 2 == done.returncode
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+async def test_status_tells_what_is_served_and_what_is_refused(directory):
+    """
+    `/status` says the version, the certificate that is served, and which file is refused and why.
+    """
+
+    async def status():
+        return json.loads((await webhook.ops("/status"))[1])
+
+    async with Webhook(directory) as webhook:
+        await webhook.ready()
+        before = await status()
+        (directory / "config.yaml").write_text("harbour: {}\n")
+        after = await webhook.until(status, lambda found: found["refused"])
+        served = await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", webhook.port))
+
+    assert (__version__, {}) == (before["version"], before["refused"])
+    assert before["certificate"].startswith(served)
+    assert ["config"] == list(after["refused"])
+    assert "harbour: unknown key" in after["refused"]["config"]
