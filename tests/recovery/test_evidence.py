@@ -1,20 +1,43 @@
+import json
+
 from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from webhook.config import Recovery
 from webhook.image.quarantine import EMPTY, Entry, Quarantine
 from webhook.recovery.evidence import Evidence, Failure, Verdict
-from webhook.recovery.ledger import Ledger, after_verdict, reconcile
+from webhook.recovery.failure import PullFailure, classify
+from webhook.recovery.ledger import Ledger, Strikes, after_verdict, reconcile
 
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 CONFIG = Recovery()
 
 
-def failure(image="docker.io/a/b:1", node="node1", *, at=100.0, namespace="shop", **more):
+def failure(
+    image="docker.io/a/b:1",
+    node="node1",
+    *,
+    at=100.0,
+    namespace="shop",
+    failure=PullFailure.ABSENT,
+    steady=True,
+):
     """
     Return a failure that was first seen half a minute before it was given up.
     """
-    return Failure(image, "proxy.docker.io", node, namespace, at - 30, at, **more)
+    return Failure(image, "proxy.docker.io", node, namespace, at - 30, at, failure, steady)
+
+
+def spread(images, **how):
+    """
+    Return failures of so many images, on two nodes and in two namespaces.
+    """
+    return [
+        failure(f"docker.io/a:{n}", f"node{n % 2}", **{"namespace": f"n{n % 2}", **how})
+        for n in range(images)
+    ]
 
 
 def pulled(evidence, image="docker.io/other:1", node="node1", at=110.0, **how):
@@ -105,26 +128,45 @@ def test_failures_are_forgotten():
 
 def test_a_node_on_which_everything_fails_is_named():
     """
-    A node that fails on every image of Harbor is reported, until it pulls one.
+    A node that does not reach Harbor for any image is reported, until it pulls one.
     """
     evidence = Evidence()
-    evidence.failed(failure("docker.io/a:1"))
+    evidence.failed(failure("docker.io/a:1", failure=PullFailure.UNREACHABLE))
     assert not evidence.judge(200.0).nodes
 
-    evidence.failed(failure("docker.io/b:1"))
+    evidence.failed(failure("docker.io/b:1", failure=PullFailure.UNREACHABLE))
     assert {"node1": 2} == evidence.judge(200.0).nodes
 
     pulled(evidence)
     assert not evidence.judge(200.0).nodes
 
 
-def test_a_project_is_counted_out():
+def test_what_harbor_says_of_an_image_is_no_fault_of_the_node():
     """
-    Many images of one project that fail on several nodes, and none that succeeds.
+    A node that hears of Harbor that images are absent reaches Harbor.
     """
     evidence = Evidence()
     for number in range(5):
-        evidence.failed(failure(f"docker.io/a:{number}", f"node{number % 2}"))
+        evidence.failed(failure(f"docker.io/a:{number}"))
+
+    assert {} == evidence.judge(200.0).nodes
+
+
+@pytest.mark.parametrize(
+    "failures",
+    [
+        spread(5, failure=PullFailure.UNREACHABLE),
+        spread(5, failure=PullFailure.DENIED),
+        [*spread(5)[:4], *spread(5, failure=PullFailure.UNREACHABLE)[4:]],
+    ],
+)
+def test_a_project_is_suspended(failures):
+    """
+    Many images of one project, of several namespaces, fail on several nodes, and none succeeds.
+    """
+    evidence = Evidence()
+    for each in failures:
+        evidence.failed(each)
 
     verdict = evidence.judge(200.0)
 
@@ -133,27 +175,137 @@ def test_a_project_is_counted_out():
     assert {f"docker.io/a:{number}" for number in range(5)} == verdict.blamed["proxy.docker.io"]
 
 
-def test_a_project_that_serves_one_node_is_not_counted_out():
+@pytest.mark.parametrize(
+    "failures",
+    [
+        spread(4),
+        spread(5, namespace="shop"),
+        [failure(f"docker.io/a:{n}", "node1", namespace=f"n{n}") for n in range(50)],
+        spread(5, failure=PullFailure.LIMITED),
+        spread(5, failure=PullFailure.UNKNOWN),
+        spread(5, failure=PullFailure.NODE),
+        spread(5, failure=PullFailure.KUBELET),
+        spread(5, steady=False),
+    ],
+    ids=[
+        "few",
+        "one namespace",
+        "one node",
+        "limited",
+        "unknown",
+        "node",
+        "kubelet",
+        "cache-only",
+    ],
+)
+def test_a_project_is_not_suspended(failures):
+    """
+    Too few images, one tenant, one node, or failures that are not the project's fault.
+    """
+    evidence = Evidence()
+    for each in failures:
+        evidence.failed(each)
+
+    assert {} == evidence.judge(200.0).projects
+
+
+def test_a_project_that_serves_one_node_is_not_suspended():
     """
     A single success since then shows that the project can serve.
     """
     evidence = Evidence()
-    for number in range(5):
-        evidence.failed(failure(f"docker.io/a:{number}", f"node{number % 2}"))
+    for each in spread(5):
+        evidence.failed(each)
     pulled(evidence, node="node7")
 
     assert not evidence.judge(200.0).projects
 
 
-def test_one_node_does_not_count_a_project_out():
+def test_images_that_exist_nowhere_suspend_no_project():
     """
-    However many images fail on one node, it is that node's fault.
+    What Harbor says of images waits for the word of their upstream; that takes it back.
+    """
+    evidence = Evidence(settles=20.0)
+    for each in spread(5):
+        evidence.failed(each)
+    assert {} == evidence.judge(119.0).projects
+
+    for each in spread(5):
+        evidence.nowhere(each.image, 119.0)
+
+    assert {} == evidence.judge(200.0).projects
+    assert {} == evidence.judge(200.0).images
+    assert {f"docker.io/a:{number}" for number in range(5)} == evidence.judge(200.0).nowhere
+
+
+def test_an_image_that_exists_nowhere_is_not_judged_again():
+    """
+    Its next failures at Harbor are passed over, until an hour is over or it was pulled.
     """
     evidence = Evidence()
-    for number in range(50):
-        evidence.failed(failure(f"docker.io/a:{number}"))
+    evidence.nowhere("docker.io/a/b:1", 100.0)
+    for node in ("node1", "node2"):
+        evidence.failed(failure(node=node))
+    assert {} == evidence.judge(200.0).images
 
-    assert not evidence.judge(200.0).projects
+    evidence.judge(3800.0)
+    for node in ("node1", "node2"):
+        evidence.failed(failure(node=node, at=3800.0))
+    assert ["docker.io/a/b:1"] == list(evidence.judge(3800.0).images)
+
+
+@pytest.mark.parametrize(
+    ("failure_class", "steady", "counts"),
+    [
+        (PullFailure.ABSENT, True, True),
+        (PullFailure.DENIED, True, True),
+        (PullFailure.ABSENT, False, False),
+        (PullFailure.LIMITED, True, False),
+        (PullFailure.UNREACHABLE, True, False),
+        (PullFailure.UNKNOWN, True, False),
+        (PullFailure.KUBELET, True, False),
+        (PullFailure.NODE, True, False),
+    ],
+)
+def test_the_class_decides_what_counts_against_an_image(failure_class, steady, counts):
+    """
+    Absent and denied count, while the project was available throughout; nothing else does.
+    """
+    evidence = Evidence()
+    for node in ("node1", "node2"):
+        evidence.failed(failure(node=node, failure=failure_class, steady=steady))
+
+    assert counts == bool(evidence.judge(200.0).images)
+
+
+def test_harbors_own_limit_is_nobodys_fault():
+    """
+    Harbor answers 429 for the one image that many nodes pull cold: it stays where it is.
+    """
+    evidence = Evidence()
+    for number in range(10):
+        evidence.failed(failure(node=f"node{number}", failure=PullFailure.LIMITED))
+
+    assert Verdict() == evidence.judge(200.0)
+
+
+def test_a_replaced_node_pool_proves_nothing():
+    """
+    Two new nodes, ten images, the kubelet's brake, full disks, wrong platforms: nobody's fault.
+    """
+    messages = (
+        "pull QPS exceeded",
+        'failed to pull and unpack image "a": failed to extract layer: no space left on device',
+        'failed to pull and unpack image "a": no match for platform in manifest: not found',
+    )
+    evidence = Evidence()
+    for image in range(10):
+        for node in range(2):
+            for message in messages:
+                found = classify("ErrImagePull", message)
+                evidence.failed(failure(f"docker.io/a:{image}", f"node{node}", failure=found))
+
+    assert Verdict() == evidence.judge(200.0)
 
 
 def test_evidence_is_bounded():
@@ -177,26 +329,54 @@ def verdict(*names, namespace="shop", **more):
     return Verdict({n: (failure(n, namespace=namespace, **more), "why") for n in names})
 
 
-def test_an_image_is_left_alone_for_the_configured_time():
+def test_an_image_is_quarantined_for_a_quarter_of_an_hour():
     """
     An entry says until when, why, and through whose Pod.
     """
-    outcome = after_verdict(EMPTY, Ledger({}), verdict("docker.io/a:1"), NOW, CONFIG)
+    outcome = after_verdict(EMPTY, Ledger(), verdict("docker.io/a:1"), NOW, CONFIG)
 
-    entry = Entry(NOW + timedelta(hours=24), "why", "shop")
+    entry = Entry(NOW + timedelta(minutes=15), "why", "shop")
     assert {"docker.io/a:1": entry} == outcome.quarantine.images
     assert ("docker.io/a:1",) == outcome.added
 
 
-def test_an_image_whose_upstream_was_down_is_tried_again_soon():
+def test_each_further_time_lasts_twice_as_long():
     """
-    When the upstream was to blame, a day would be too long.
+    15 minutes, 30, an hour, … and quarantineFor at the most; a restart forgets nothing.
     """
-    found = verdict("docker.io/a:1", upstream_down=True)
+    now, ledger, lasted = NOW, Ledger(), []
+    for _ in range(9):
+        ledger = reconcile(EMPTY, Ledger.read(ledger.write()), now, 10)
+        outcome = after_verdict(EMPTY, ledger, verdict("docker.io/a:1"), now, CONFIG)
+        until = outcome.quarantine.images["docker.io/a:1"].until
+        lasted.append((until - now) / timedelta(minutes=15))
+        now, ledger = until, outcome.ledger
 
-    outcome = after_verdict(EMPTY, Ledger({}), found, NOW, CONFIG)
+    assert [1, 2, 4, 8, 16, 32, 64, 96, 96] == lasted
 
-    assert NOW + timedelta(minutes=15) == outcome.quarantine.images["docker.io/a:1"].until
+
+def test_what_was_quarantined_long_ago_is_forgotten():
+    """
+    A day after the end of its last time an image begins at a quarter of an hour again.
+    """
+    strikes = {"docker.io/a:1": Strikes(5, NOW)}
+
+    assert {} == reconcile(EMPTY, Ledger(strikes=strikes), NOW, 10).strikes
+
+
+def test_an_image_that_exists_nowhere_is_let_out():
+    """
+    The evidence that brought it there was taken back; nobody has deleted it by hand.
+    """
+    first = after_verdict(EMPTY, Ledger(), verdict("docker.io/a:1"), NOW, CONFIG)
+    taken_back = Verdict(nowhere=frozenset({"docker.io/a:1"}))
+
+    ledger = reconcile(first.quarantine, first.ledger, NOW, 10)
+    outcome = after_verdict(first.quarantine, ledger, taken_back, NOW, CONFIG)
+    after = reconcile(outcome.quarantine, outcome.ledger, NOW, 10)
+
+    assert EMPTY == outcome.quarantine
+    assert () == after.dismissed
 
 
 def test_an_entry_keeps_its_end():
@@ -205,7 +385,7 @@ def test_an_entry_keeps_its_end():
     """
     before = Quarantine({"docker.io/a:1": Entry(NOW + timedelta(minutes=1), "why", "shop")})
 
-    outcome = after_verdict(before, Ledger({}), verdict("docker.io/a:1"), NOW, CONFIG)
+    outcome = after_verdict(before, Ledger(), verdict("docker.io/a:1"), NOW, CONFIG)
 
     assert before == outcome.quarantine
     assert () == outcome.added
@@ -220,7 +400,7 @@ def test_bounds_in_all_and_per_namespace():
     for space in range(15):
         names = [f"docker.io/a{space}:{number}" for number in range(3)]
         outcome = after_verdict(
-            state, Ledger({}), verdict(*names, namespace=f"n{space}"), NOW, config
+            state, Ledger(), verdict(*names, namespace=f"n{space}"), NOW, config
         )
         state = outcome.quarantine
         assert 1 == len(outcome.refused) or space >= 10
@@ -237,7 +417,7 @@ def test_no_room_at_all():
     """
     config = Recovery(quarantineMax=0)
 
-    outcome = after_verdict(EMPTY, Ledger({}), verdict("docker.io/a:1"), NOW, config)
+    outcome = after_verdict(EMPTY, Ledger(), verdict("docker.io/a:1"), NOW, config)
 
     assert EMPTY.images == outcome.quarantine.images
 
@@ -246,8 +426,8 @@ def test_an_entry_deleted_by_hand_stays_deleted():
     """
     Whoever takes an image out of the ConfigMap does not find it there again.
     """
-    first = after_verdict(EMPTY, Ledger({}), verdict("docker.io/a:1"), NOW, CONFIG)
-    ledger = Ledger.read(reconcile(first.quarantine, Ledger({}), NOW, 10).write())
+    first = after_verdict(EMPTY, Ledger(), verdict("docker.io/a:1"), NOW, CONFIG)
+    ledger = Ledger.read(reconcile(first.quarantine, Ledger(), NOW, 10).write())
 
     ledger = reconcile(EMPTY, ledger, NOW + timedelta(minutes=1), 10)
     outcome = after_verdict(EMPTY, ledger, verdict("docker.io/a:1"), NOW, CONFIG)
@@ -262,7 +442,7 @@ def test_an_entry_that_ended_was_not_deleted():
     """
     ledger = Ledger({"docker.io/a:1": NOW})
 
-    assert Ledger({}) == reconcile(EMPTY, ledger, NOW, 10)
+    assert Ledger() == reconcile(EMPTY, ledger, NOW, 10)
 
 
 def test_dismissed_names_are_bounded():
@@ -274,9 +454,9 @@ def test_dismissed_names_are_bounded():
     assert ("b", "c") == reconcile(EMPTY, ledger, NOW, 2).dismissed
 
 
-def test_a_counted_out_project_takes_the_blame():
+def test_a_suspended_project_takes_the_blame():
     """
-    Images of a project that is counted out are not left alone one by one.
+    Images of a project that is suspended are not quarantined one by one.
     """
     before = Quarantine({"docker.io/a:1": Entry(NOW + timedelta(hours=1), "why", "shop")})
     found = Verdict(
@@ -284,15 +464,78 @@ def test_a_counted_out_project_takes_the_blame():
         blamed={"proxy.docker.io": frozenset({"docker.io/a:1"})},
     )
 
-    outcome = after_verdict(before, Ledger({}), found, NOW, CONFIG)
+    outcome = after_verdict(before, Ledger(), found, NOW, CONFIG)
 
     expected = Quarantine({}, {"proxy.docker.io": Entry(NOW + timedelta(minutes=15), "many")})
     assert expected == outcome.quarantine
 
 
-def test_a_ledger_that_can_not_be_read_is_empty():
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", "7", '{"written": []}', '{"dismissed": {}}', '{"strikes": 3}', "[" * 100_000],
+)
+def test_a_ledger_that_can_not_be_read_is_empty(text):
     """
-    Garbage in the ConfigMap costs the memory of what was dismissed, and nothing else.
+    Garbage in the ConfigMap costs the memory of what was dismissed, is told, and nothing else.
     """
-    for text in ("", "{", "[]", '{"written": []}', '{"written": {"a": "x"}, "dismissed": []}'):
-        assert Ledger({}) == Ledger.read(text)
+    ledger = Ledger.read(text)
+
+    assert Ledger() == ledger
+    assert ledger.dropped
+
+
+def test_one_bad_entry_of_the_ledger_costs_no_other():
+    """
+    What can't be used is dropped by itself, and told.
+    """
+    good = {"docker.io/a:1": "2026-11-25T10:00:00Z"}
+    bad = {
+        "far": "9999-12-31T23:59:59-01:00",
+        "early": "0001-01-01T00:00:00+01:00",
+        "word": "tomorrow",
+        "number": 7,
+        "nothing": None,
+        "list": [],
+    }
+    strikes = {
+        "docker.io/a:1": {"times": 2, "until": "2026-11-25T10:00:00Z"},
+        "many": {"times": 10**30, "until": "2026-11-25T10:00:00Z"},
+        "infinite": {"times": float("inf"), "until": "2026-11-25T10:00:00Z"},
+        "bare": 3,
+        "late": {"times": 1, "until": "9999-12-31T23:59:59-01:00"},
+    }
+    text = json.dumps(
+        {"written": {**good, **bad}, "dismissed": ["docker.io/b:1", 7], "strikes": strikes}
+    )
+
+    ledger = Ledger.read(text)
+    ledger = reconcile(EMPTY, Ledger.read(ledger.write()), NOW, 10)
+
+    assert ["docker.io/a:1"] == list(Ledger.read(text).written)
+    assert {"docker.io/a:1", "many"} == set(Ledger.read(text).strikes)
+    assert ("docker.io/b:1", "docker.io/a:1") == ledger.dismissed
+    assert 6 + 1 + 3 == len(Ledger.read(text).dropped)
+
+
+def test_one_bad_entry_of_the_quarantine_costs_no_other():
+    """
+    What can't be used is dropped by itself, and told; what is written again can be read.
+    """
+    text = json.dumps(
+        {
+            "version": 1,
+            "images": {
+                "docker.io/a:1": {"until": "2026-11-25T10:00:00Z"},
+                "far": {"until": "9999-12-31T23:59:59-01:00"},
+                "none": {},
+                "list": [],
+            },
+            "projects": {"p": {"until": 3}, "q": {"until": "2026-11-25T10:00:00+02:00"}},
+        }
+    )
+
+    found = Quarantine.read(text)
+
+    assert (["docker.io/a:1"], ["q"]) == (list(found.images), list(found.projects))
+    assert ("far", "none", "list", "p") == found.dropped
+    assert found == Quarantine.read(found.write())

@@ -25,6 +25,7 @@ from webhook.kube.events import Events, Subject
 from webhook.process.logs import clean
 from webhook.process.metrics import ControllerMetrics
 from webhook.recovery.evidence import Evidence, Failure, Verdict
+from webhook.recovery.failure import PullFailure
 from webhook.recovery.patch import restore_patch
 from webhook.recovery.restore import (
     Cause,
@@ -286,6 +287,7 @@ class Recovery:
             if restore.cause is Cause.FAILS and not restore.moved and pod.node:
                 now = self._clock()
                 _, since = case.failing.get(container.name, ("", now))
+                health = self._health(restore.project)
                 self._evidence.failed(
                     Failure(
                         image=restore.identity,
@@ -294,7 +296,8 @@ class Recovery:
                         namespace=pod.namespace,
                         since=since,
                         at=now,
-                        upstream_down=restore.state is State.CACHE_ONLY,
+                        failure=container.failure or PullFailure.UNKNOWN,
+                        steady=health.state is State.AVAILABLE and health.seconds >= now - since,
                     )
                 )
 

@@ -9,6 +9,7 @@ from typing import Any
 from webhook.image.rules import Rules
 from webhook.pod.origin import project_of
 from webhook.recovery.evidence import Evidence
+from webhook.recovery.identity import identity, refused_upstream
 from webhook.recovery.waiting import WatchedPod, watched_pod
 
 
@@ -70,6 +71,8 @@ class WaitingPods:
             return
         before = self.cases.get(watched.uid)
         self._note_started(watched, before, listed=listed)
+        for image in refused_upstream(watched, self.rules):
+            self._evidence.nowhere(image, self._clock())
         if not watched.waiting:
             self.cases.pop(watched.uid, None)
             return
@@ -118,7 +121,7 @@ class WaitingPods:
             if project:
                 self._evidence.started(
                     pod.node,
-                    container.image,
+                    identity(container.image, container.record, self.rules),
                     project,
                     at=self._clock(),
                     proves=not listed,

@@ -14,6 +14,7 @@ from webhook.config import Config
 from webhook.errors import ClusterError, QuarantineError
 from webhook.image.quarantine import EMPTY, Quarantine
 from webhook.kube.api import Kube
+from webhook.process.logs import clean
 from webhook.process.metrics import ControllerMetrics
 from webhook.recovery.evidence import Verdict
 from webhook.recovery.ledger import Ledger, after_verdict, reconcile
@@ -61,7 +62,7 @@ class QuarantineStore:
         self._clock = clock
         self._looked = float("-inf")
         self._known: Quarantine = EMPTY
-        self._ledger = Ledger({})
+        self._ledger = Ledger()
         self._since: dict[str, float] = {}
         self._refused: set[str] = set()
 
@@ -120,10 +121,12 @@ class QuarantineStore:
             # Webhooks keep their last good file; what stands here is of use to nobody.
             _log.warning("quarantine begun anew", error=str(error))
             found = EMPTY
-        most = self._config.quarantine_max
-        ledger = reconcile(found, Ledger.read(data.get(LEDGER_KEY, "")), now, most)
+        before = Ledger.read(data.get(LEDGER_KEY, ""))
+        for problem in (*found.dropped, *before.dropped):
+            _log.warning("entry of the quarantine dropped", entry=clean(problem))
+        ledger = reconcile(found, before, now, self._config.quarantine_max)
         outcome = after_verdict(found, ledger, verdict, now, self._config)
-        ledger = reconcile(outcome.quarantine, ledger, now, most)
+        ledger = outcome.ledger
         wanted = {
             **data,
             QUARANTINE_KEY: outcome.quarantine.write(),

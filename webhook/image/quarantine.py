@@ -70,10 +70,16 @@ class Entry:
 class Quarantine:
     """
     All that is left alone, by image and by project.
+
+    Attributes:
+        images: by the image's name at its registry.
+        projects: by name.
+        dropped: names of entries that could not be read.
     """
 
     images: Mapping[str, Entry] = field(default_factory=lambda: MappingProxyType({}))
     projects: Mapping[str, Entry] = field(default_factory=lambda: MappingProxyType({}))
+    dropped: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
     def read(cls, text: str) -> Self:
@@ -94,7 +100,9 @@ class Quarantine:
             raise QuarantineError("the quarantine is no valid JSON") from error
         if not isinstance(data, dict) or data.get("version") != _VERSION:
             raise QuarantineError(f"the quarantine has not the form of version {_VERSION}")
-        return cls(_entries(data.get("images")), _entries(data.get("projects")))
+        images, bad_images = _entries(data.get("images"))
+        projects, bad_projects = _entries(data.get("projects"))
+        return cls(images, projects, (*bad_images, *bad_projects))
 
     def write(self) -> str:
         """
@@ -135,11 +143,15 @@ Nothing is left alone.
 """
 
 
-def _entries(data: Any) -> Mapping[str, Entry]:
+def _entries(data: Any) -> tuple[Mapping[str, Entry], list[str]]:
+    """
+    Return the entries that can be read, and the names of the others.
+    """
     if not isinstance(data, dict):
-        return MappingProxyType({})
-    entries = {str(name): Entry.read(entry) for name, entry in data.items()}
-    return MappingProxyType({name: entry for name, entry in entries.items() if entry is not None})
+        return MappingProxyType({}), []
+    found = {str(name): Entry.read(entry) for name, entry in data.items()}
+    entries = {name: entry for name, entry in found.items() if entry is not None}
+    return MappingProxyType(entries), [name for name in found if name not in entries]
 
 
 def _living(entries: Mapping[str, Entry], now: datetime) -> Mapping[str, Entry]:

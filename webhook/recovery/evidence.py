@@ -1,13 +1,19 @@
 """
 What the nodes show about images that Harbor can't serve: pure, and in memory.
 
-One node that lacks Harbor's certificate authority must not poison the cluster.  So an image is
-judged only when two nodes failed on it, or one that has pulled another image from Harbor since.
+The class of a failure (`webhook.recovery.failure`) says against whom it counts at all.  One node that
+lacks Harbor's certificate authority must not poison the cluster.  So an image is judged only when
+two nodes failed on it, or one that has pulled another image from Harbor since.  And an image that
+exists nowhere is nobody's fault: where its upstream says so too, the evidence is taken back.
+
+Images go by one name: that at their registry, as in the quarantine.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
+
+from webhook.recovery.failure import PullFailure
 
 
 __all__ = ["Evidence", "Failure", "Verdict"]
@@ -24,10 +30,12 @@ Failures of one project, or one node, within so many seconds belong together.
 
 _MANY_IMAGES: Final = 5
 _SEVERAL_NODES: Final = 2
+_SEVERAL_NAMESPACES: Final = 2
 _IMAGES_OF_A_NODE: Final = 2
 _MOST_IMAGES: Final = 5000
 _MOST_NODES_PER_IMAGE: Final = 8
 _MOST_PULLS: Final = 100_000
+_MOST_NOWHERE: Final = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +50,8 @@ class Failure:
         namespace: whose Pod it was.
         since: when the pull was first seen to fail, in seconds.
         at: when it was given up, in seconds.
-        upstream_down: Harbor reported the project's upstream as unhealthy.
+        failure: whose fault the last attempt was.
+        steady: the project was `available` throughout: not `cache-only` for a moment.
     """
 
     image: str
@@ -51,7 +60,22 @@ class Failure:
     namespace: str
     since: float
     at: float
-    upstream_down: bool = False
+    failure: PullFailure
+    steady: bool = True
+
+    @property
+    def against_image(self) -> bool:
+        """
+        Tell whether this counts against the image: Harbor has spoken, and was well meanwhile.
+        """
+        return self.failure.final and self.steady
+
+    @property
+    def against_project(self) -> bool:
+        """
+        Tell whether this counts against the project.
+        """
+        return self.against_image or self.failure is PullFailure.UNREACHABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,23 +85,31 @@ class Verdict:
 
     Attributes:
         images: those that Harbor can't serve, with the last failure and the reason in words.
-        projects: those that are counted out, with the reason in words.
+        projects: those that are suspended, with the reason in words.
         nodes: those on which every pull from Harbor fails, with how many images that is.
         blamed: images whose failures are their project's fault, by project.
+        nowhere: images that their upstream does not give away either.
     """
 
     images: Mapping[str, tuple[Failure, str]] = field(default_factory=dict)
     projects: Mapping[str, str] = field(default_factory=dict)
     nodes: Mapping[str, int] = field(default_factory=dict)
     blamed: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    nowhere: frozenset[str] = frozenset()
 
 
 class Evidence:
     """
     Failures and successes of pulls through Harbor, bounded in number and in time.
+
+    Args:
+        settles: so long, in seconds, what Harbor said of an image counts not yet against its
+            project: the upstream may say the same.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settles: float = 20.0) -> None:
+        self._settles = settles
+        self._nowhere: dict[str, float] = {}
         self._failures: dict[str, dict[str, Failure]] = {}
         self._node_success: dict[str, tuple[float, str]] = {}
         self._project_success: dict[str, float] = {}
@@ -85,8 +117,10 @@ class Evidence:
 
     def failed(self, failure: Failure) -> None:
         """
-        Take note of a pull that was given up.
+        Take note of a pull that was given up; one that is nobody's fault is passed over.
         """
+        if not failure.against_project or failure.image in self._nowhere:
+            return
         nodes = self._failures.pop(failure.image, {})
         nodes[failure.node] = failure
         if len(nodes) > _MOST_NODES_PER_IMAGE:
@@ -99,7 +133,7 @@ class Evidence:
         self, node: str, image: str, project: str, *, at: float, proves: bool, pulled: bool
     ) -> None:
         """
-        Take note of a container that started from an *image* that Harbor serves.
+        Take note of a container that started from an *image* (its one name) that Harbor serves.
 
         It proves a pull if the image was never seen on this *node* before, or if it was asked for
         anyway (*pulled*: ``imagePullPolicy: Always``); and nothing (*proves*) if it has been
@@ -115,6 +149,17 @@ class Evidence:
         self._node_success[node] = at, image
         self._project_success[project] = at
         self._failures.pop(image, None)
+        self._nowhere.pop(image, None)
+
+    def nowhere(self, image: str, now: float) -> None:
+        """
+        Take back what is known against *image*: its upstream says absent, or denied, too.
+        """
+        self._failures.pop(image, None)
+        self._nowhere.pop(image, None)
+        self._nowhere[image] = now
+        if len(self._nowhere) > _MOST_NOWHERE:
+            del self._nowhere[next(iter(self._nowhere))]
 
     def forget(self, image: str) -> None:
         """
@@ -128,13 +173,14 @@ class Evidence:
         """
         self._expire(now)
         projects, blamed = self._projects(now)
-        counted_out = {image for images in blamed.values() for image in images}
+        suspended = {image for images in blamed.values() for image in images}
         images = {}
-        for image, nodes in self._failures.items():
-            reason = "" if image in counted_out else self._reason(image, nodes)
+        for image, failures in self._failures.items():
+            nodes = {node: f for node, f in failures.items() if f.against_image}
+            reason = "" if image in suspended else self._reason(image, nodes)
             if reason:
                 images[image] = (max(nodes.values(), key=lambda failure: failure.at), reason)
-        return Verdict(images, projects, self._nodes(now), blamed)
+        return Verdict(images, projects, self._nodes(now), blamed, frozenset(self._nowhere))
 
     def _reason(self, image: str, nodes: Mapping[str, Failure]) -> str:
         if len(nodes) >= _SEVERAL_NODES:
@@ -147,29 +193,40 @@ class Evidence:
 
     def _projects(self, now: float) -> tuple[dict[str, str], dict[str, frozenset[str]]]:
         recent = self._recent(now, lambda failure: failure.project)
-        counted_out, blamed = {}, {}
+        suspended, blamed = {}, {}
         for project, failures in recent.items():
             last_success = self._project_success.get(project, float("-inf"))
-            since_then = [f for f in failures if f.since > last_success]
-            images = frozenset(failure.image for failure in since_then)
-            nodes = {failure.node for failure in since_then}
-            if len(images) >= _MANY_IMAGES and len(nodes) >= _SEVERAL_NODES:
-                counted_out[project] = (
+            counting = [
+                f
+                for f in failures
+                if f.since > last_success
+                and (f.failure is PullFailure.UNREACHABLE or now - f.at >= self._settles)
+            ]
+            images = frozenset(failure.image for failure in counting)
+            nodes = {failure.node for failure in counting}
+            namespaces = {failure.namespace for failure in counting}
+            if (
+                len(images) >= _MANY_IMAGES
+                and len(nodes) >= _SEVERAL_NODES
+                and len(namespaces) >= _SEVERAL_NAMESPACES
+            ):
+                suspended[project] = (
                     f"{len(images)} images failed on {len(nodes)} nodes, and none could be pulled"
                 )
                 blamed[project] = images
-        return counted_out, blamed
+        return suspended, blamed
 
     def _nodes(self, now: float) -> dict[str, int]:
         recent = self._recent(now, lambda failure: failure.node)
         failing = {}
         for node, failures in recent.items():
             last_success = self._node_success.get(node, (float("-inf"), ""))[0]
-            images = {failure.image for failure in failures if failure.since > last_success}
-            if len(images) >= _IMAGES_OF_A_NODE and len(images) == len(
-                {failure.image for failure in failures}
+            # What Harbor said of an image came from Harbor: the node reaches it.
+            unreachable = {f.image for f in failures if f.failure is PullFailure.UNREACHABLE}
+            if len(unreachable) >= _IMAGES_OF_A_NODE and all(
+                f.since > last_success and f.failure is PullFailure.UNREACHABLE for f in failures
             ):
-                failing[node] = len(images)
+                failing[node] = len(unreachable)
         return failing
 
     def _recent(self, now: float, key: Callable[[Failure], str]) -> dict[str, list[Failure]]:
@@ -181,6 +238,7 @@ class Evidence:
         return groups
 
     def _expire(self, now: float) -> None:
+        self._nowhere = {i: at for i, at in self._nowhere.items() if now - at <= _KEPT}
         for image, nodes in list(self._failures.items()):
             living = {name: f for name, f in nodes.items() if now - f.at <= _KEPT}
             if living:

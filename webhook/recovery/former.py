@@ -18,7 +18,7 @@ from typing import Any, Final, Self
 from webhook.errors import QuarantineError
 from webhook.image.reference import is_domain
 from webhook.image.rules import Rule, Rules
-from webhook.recovery.when import read_time, write_time
+from webhook.text import read_timestamp, timestamp
 
 
 __all__ = ["FormerRule", "FormerRules"]
@@ -100,7 +100,7 @@ class FormerRules:
                 "registry": pair.registry,
                 "project": pair.project,
                 "aliases": list(pair.aliases),
-                "until": write_time(pair.until),
+                "until": timestamp(pair.until),
             }
             for pair in self.pairs
         ]
@@ -147,7 +147,11 @@ def _read(entry: Any) -> FormerRule:
         raise QuarantineError("names no project")
     if not _are_domains(aliases):
         raise QuarantineError("has aliases that are no hosts")
-    return FormerRule(registry, project, tuple(aliases or ()), read_time(entry.get("until")))
+    try:
+        until = read_timestamp(entry.get("until"))
+    except ValueError as error:
+        raise QuarantineError("has no time that can be used") from error
+    return FormerRule(registry, project, tuple(aliases or ()), until)
 
 
 def _are_domains(names: Any) -> bool:

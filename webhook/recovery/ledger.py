@@ -8,23 +8,26 @@ again.
 
 import json
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from webhook.config import Recovery
 from webhook.image.quarantine import Entry, Quarantine
-from webhook.recovery.evidence import Failure, Verdict
+from webhook.recovery.evidence import Verdict
+from webhook.text import read_timestamp, timestamp
 
 
-__all__ = ["Ledger", "Outcome", "after_verdict", "reconcile"]
+__all__ = ["Ledger", "Outcome", "Strikes", "after_verdict", "reconcile"]
 
 _SHORTLY: Final = timedelta(minutes=15)
 """
-How long a project is counted out, and an image whose upstream was down is left alone; then it is
-tried again.
+How long a project is suspended, and an image is quarantined for the first time; each further time
+it is twice as long, up to ``quarantineFor``.
 """
+
+_MOST_DOUBLINGS: Final = 16
 
 _NAMESPACE_SHARE: Final = 10
 """
@@ -32,34 +35,81 @@ One namespace gets this part of all entries, so that it can't take the room of t
 """
 
 
+class Strikes(NamedTuple):
+    """
+    How often an image was quarantined, and until when that is remembered.
+    """
+
+    times: int
+    until: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """
-    Names (of images and projects) that were written, with their end, and those sent away.
+    Names (of images and projects) that were written, and those sent away.
+
+    Attributes:
+        written: by name, until when.
+        dismissed: names that were deleted by hand.
+        strikes: by image, how often it was quarantined.
+        dropped: what could not be read, one sentence each.
     """
 
-    written: Mapping[str, datetime]
+    written: Mapping[str, datetime] = field(default_factory=dict)
     dismissed: tuple[str, ...] = ()
+    strikes: Mapping[str, Strikes] = field(default_factory=dict)
+    dropped: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
     def read(cls, text: str) -> Self:
         """
-        Read the ledger's *text*; what can't be read was never written.
+        Read the ledger's *text*; what can't be read was never written, and is told in `dropped`.
         """
+        if not text.strip():
+            return cls()
         try:
             data = json.loads(text)
-            written = {str(k): datetime.fromisoformat(v) for k, v in data["written"].items()}
-            return cls(written, tuple(str(name) for name in data["dismissed"]))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            return cls({})
+        except (ValueError, RecursionError):
+            data = None
+        if not isinstance(data, dict):
+            return cls(dropped=("the ledger is no JSON object",))
+        dropped: list[str] = []
+        written: dict[str, datetime] = {}
+        strikes: dict[str, Strikes] = {}
+        for name, end in _members(data, "written", dropped):
+            try:
+                written[name] = read_timestamp(end)
+            except ValueError:
+                dropped.append(f"written, {name}: no time that can be used")
+        for name, entry in _members(data, "strikes", dropped):
+            try:
+                strikes[name] = Strikes(
+                    max(1, min(int(entry["times"]), _MOST_DOUBLINGS)),
+                    read_timestamp(entry["until"]),
+                )
+            except (ValueError, TypeError, KeyError, OverflowError):
+                dropped.append(f"strikes, {name}: no number and time that can be used")
+        names = data.get("dismissed", [])
+        if not isinstance(names, list):
+            names = []
+            dropped.append("dismissed: is no list")
+        dismissed = tuple(name for name in names if isinstance(name, str))
+        if len(dismissed) < len(names):
+            dropped.append("dismissed: has members that are no text")
+        return cls(written, dismissed, strikes, tuple(dropped))
 
     def write(self) -> str:
         """
         Return the ledger's text.
         """
         data: dict[str, Any] = {
-            "written": {name: end.isoformat() for name, end in sorted(self.written.items())},
+            "written": {name: timestamp(end) for name, end in sorted(self.written.items())},
             "dismissed": list(self.dismissed),
+            "strikes": {
+                name: {"times": times, "until": timestamp(until)}
+                for name, (times, until) in sorted(self.strikes.items())
+            },
         }
         return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
 
@@ -71,11 +121,13 @@ class Outcome:
 
     Attributes:
         quarantine: what is to be written.
+        ledger: what is to be written beside it.
         added: names that are new in it.
         refused: images for which there was no room.
     """
 
     quarantine: Quarantine
+    ledger: Ledger = field(default_factory=Ledger)
     added: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
 
@@ -93,9 +145,8 @@ def reconcile(found: Quarantine, ledger: Ledger, now: datetime, most: int) -> Le
     there = {**found.images, **found.projects}
     gone = [name for name, end in ledger.written.items() if name not in there and end > now]
     dismissed = tuple(dict.fromkeys((*ledger.dismissed, *sorted(gone))))
-    living = found.at(now)
-    ends = {name: entry.until for name, entry in {**living.images, **living.projects}.items()}
-    return Ledger(ends, dismissed[-most:] if most else ())
+    strikes = {name: entry for name, entry in ledger.strikes.items() if entry.until > now}
+    return Ledger(_ends(found.at(now)), dismissed[-most:] if most else (), strikes)
 
 
 def after_verdict(
@@ -108,15 +159,17 @@ def after_verdict(
     """
     living = found.at(now)
     projects = dict(living.projects)
+    strikes = dict(ledger.strikes)
     dismissed = frozenset(ledger.dismissed)
     added: list[str] = []
     for project, reason in verdict.projects.items():
         if project not in projects and project not in dismissed:
             projects[project] = Entry(now + _SHORTLY, reason)
             added.append(project)
-    blamed = {image for project in added for image in verdict.blamed.get(project, frozenset())}
-    # Their project is to blame: a repaired node must not find them left alone for a day.
-    images = {name: entry for name, entry in living.images.items() if name not in blamed}
+    # Their project is to blame, or nobody: a repaired node must not find them left alone for a day.
+    innocent = {image for project in added for image in verdict.blamed.get(project, frozenset())}
+    innocent |= verdict.nowhere
+    images = {name: entry for name, entry in living.images.items() if name not in innocent}
     refused: list[str] = []
     most_of_one = max(1, config.quarantine_max // _NAMESPACE_SHARE)
     for image, (failure, reason) in verdict.images.items():
@@ -126,11 +179,34 @@ def after_verdict(
         if len(images) >= config.quarantine_max or of_namespace >= most_of_one:
             refused.append(image)
             continue
-        images[image] = Entry(now + _lasts(failure, config), reason, failure.namespace)
+        times = strikes[image].times + 1 if image in strikes else 1
+        until = now + _lasts(times, config)
+        images[image] = Entry(until, reason, failure.namespace)
+        strikes[image] = Strikes(times, until + timedelta(seconds=config.quarantine_for))
         added.append(image)
-    return Outcome(Quarantine(images, projects), tuple(added), tuple(refused))
+    newest = sorted(strikes, key=lambda name: strikes[name].until)[-config.quarantine_max :]
+    quarantine = Quarantine(images, projects)
+    return Outcome(
+        quarantine,
+        Ledger(_ends(quarantine), ledger.dismissed, {name: strikes[name] for name in newest}),
+        tuple(added),
+        tuple(refused),
+    )
 
 
-def _lasts(failure: Failure, config: Recovery) -> timedelta:
-    whole = timedelta(seconds=config.quarantine_for)
-    return min(whole, _SHORTLY) if failure.upstream_down else whole
+def _lasts(times: int, config: Recovery) -> timedelta:
+    doublings = min(times, _MOST_DOUBLINGS) - 1
+    return min(timedelta(seconds=config.quarantine_for), _SHORTLY * (1 << doublings))
+
+
+def _ends(quarantine: Quarantine) -> dict[str, datetime]:
+    entries = {**quarantine.images, **quarantine.projects}
+    return {name: entry.until for name, entry in entries.items()}
+
+
+def _members(data: Mapping[str, Any], key: str, dropped: list[str]) -> Iterable[tuple[str, Any]]:
+    members = data.get(key, {})
+    if isinstance(members, dict):
+        return members.items()
+    dropped.append(f"{key}: is no object")
+    return ()
