@@ -8,6 +8,7 @@ from tests.support.recovery_pods import HARBOR, UID, creating, pod, running, wai
 from webhook.controller.pods import WaitingPods
 from webhook.image.rules import Rule, Rules
 from webhook.recovery.evidence import Evidence, Failure
+from webhook.recovery.failure import PullFailure
 
 
 CACHED = f"{HARBOR}/proxy.docker.io/library/nginx:1"
@@ -114,7 +115,11 @@ def test_only_a_start_that_was_seen_proves_a_pull(pods, evidence, clock, listed,
     """
     A container that runs already when we begin to look may have been pulled long ago.
     """
-    evidence.failed(Failure("docker.io/a:1", "proxy.docker.io", "node1", "shop", 90.0, 95.0))
+    evidence.failed(
+        Failure(
+            "docker.io/a:1", "proxy.docker.io", "node1", "shop", 90.0, 95.0, PullFailure.ABSENT
+        )
+    )
 
     pods.seen(stuck(running("web", CACHED)), listed=listed)
 

@@ -16,7 +16,7 @@ def waiting(name, image, reason="ErrImagePull", message=None):
     Return the status of a container whose image can't be had.
     """
     if message is None:
-        message = f'failed to pull and unpack image "{image}": connection refused'
+        message = f'failed to resolve reference "{image}": {image}: not found'
     state = {"waiting": {"reason": reason, "message": message}}
     return _status(name, image, state)
 
