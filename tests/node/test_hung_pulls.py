@@ -25,7 +25,7 @@ from webhook.render import files, write
 
 pytestmark = [pytest.mark.node, pytest.mark.slow]
 
-_ANSWERED_AFTER = 30.0
+_ANSWERED_AFTER = 15.0
 """Seconds after which the front answers for Harbor; less than what is rendered, to save time."""
 
 

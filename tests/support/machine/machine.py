@@ -94,7 +94,7 @@ class Machine:
             "--pid",
             "--ipc",
             "--root",
-            "--wd=/",
+            *("/usr/bin/env", "--chdir=/"),
         )
         done = subprocess.run([*enter, *command], capture_output=True, text=True, check=False)
         return done.stdout + done.stderr

@@ -39,7 +39,7 @@ class Connection(ConnectionBase):
         done = subprocess.run(
             [
                 *("nsenter", f"--target={pid}", "--mount", "--pid", "--uts", "--ipc", "--root"),
-                *("--wd=/", "/bin/sh", "-c", cmd),
+                *("/usr/bin/env", "--chdir=/", "/bin/sh", "-c", cmd),
             ],
             input=in_data,
             capture_output=True,
