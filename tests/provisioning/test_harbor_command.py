@@ -404,12 +404,14 @@ def test_apply_asks_at_a_terminal(run, harbor, tmp_path):
     run("plan", harbor.url)
     words = ["harbor", "apply", "--config", str(tmp_path / "harbor-cache.yaml")]
     refused = at_a_terminal(words, "n\n")
+    left = at_a_terminal(words, "\x04")
     written = [seen for seen in harbor.harbor.requests if seen.writes]
     agreed = at_a_terminal(words, "y\n")
     again = at_a_terminal([*words, "--yes"], "")
 
     assert (1, [], 0, 0) == (refused.returncode, written, agreed.returncode, again.returncode)
     assert "1 to create, 8 to change." in refused.stdout
+    assert (130, "Interrupted.") == (left.returncode, left.stderr.splitlines()[-1])
     assert "Apply this?" in refused.stderr
     assert "Error: nothing was changed" in refused.stderr
     assert "Harbor is as the config says." in agreed.stdout

@@ -81,6 +81,16 @@ def test_a_project_that_cannot_serve_is_named():
     assert [] == names(facts(status(WELL, SUSPENDED)))
 
 
+def test_a_refused_robot_account_is_named_once():
+    """However many replicas say so, and beside the private projects that follow from it."""
+
+    assert ["account-refused"] == names(facts(status(account=DEAD), status(account=DEAD)))
+    assert [] == names(facts(status(account=WELL)))
+    assert ["account-refused", "project-unavailable"] == names(
+        facts(status(WELL, DEAD, account=DEAD))
+    )
+
+
 @pytest.mark.parametrize("file", ["config", "quarantine", "certificate"])
 def test_a_refused_file_is_named_with_its_replica(file):
     """What a replica refuses now is told, and why."""

@@ -19,6 +19,7 @@ Object = Mapping[str, Any]
 
 
 Name = Literal[
+    "account-refused",
     "ca-bundle-empty",
     "certificate-expires",
     "certificate-refused",

@@ -225,6 +225,20 @@ def _harbor(facts: Facts) -> Iterator[Problem]:
             "certificate good? Where only some replicas see this, look at their nodes' network.",
         )
         return
+    refused = [
+        condition
+        for replica in asked
+        if (condition := _condition((replica.status or {}).get("account"))).get("state")
+        == "unavailable"
+    ]
+    if refused:
+        yield Problem(
+            "account-refused",
+            f"The robot account for private projects does not get in, since"
+            f" {refused[0].get('since')}: {refused[0].get('why')}. Public projects are untouched.",
+            "harbor-cache harbor apply --config FILE mends it in Harbor; then bring the Secrets that"
+            " hold its secret up to date",
+        )
     seen: dict[str, list[Mapping[str, Any]]] = {}
     for replica in asked:
         for project, condition in ((replica.status or {}).get("projects") or {}).items():

@@ -93,6 +93,8 @@ def _harbor(facts: Facts) -> Iterator[str]:
     if status is None:
         return
     conditions = {"Harbor": status.get("harbor"), **(status.get("projects") or {})}
+    if "account" in status:
+        conditions["robot account"] = status["account"]
     width = max(len(name) for name in conditions)
     for name, condition in conditions.items():
         if isinstance(condition, Mapping):
