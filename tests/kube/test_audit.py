@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import ssl
 import sys
 import time
 
@@ -14,11 +15,13 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import trustme
 
 from aiohttp import web
 from click.testing import CliRunner
 
 from tests.support.fleet import HOSTILE, fill
+from tests.support.kube.addresses import own_address
 from tests.support.kube.client import ApiClient, object_path
 from tests.support.kube.registration import webhook_configuration
 from webhook.cli import main
@@ -176,6 +179,53 @@ async def test_preflight_names_the_policy_and_the_namespace(cluster, client, mak
     assert "docker.io only" in results[refusing]["message"]
     assert "accepted" == results[accepting]["outcome"]
     assert [] == (await client.get(f"/api/v1/namespaces/{accepting}/pods"))["items"]
+
+
+@pytest.fixture
+async def kubelet(tmp_path):
+    """
+    Play a kubelet that says how it is configured, and nothing else; yield its address and port.
+    """
+    pair = trustme.CA().issue_cert("kubelet")
+    pair.private_key_and_cert_chain_pem.write_to_path(tmp_path / "kubelet.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "kubelet.pem")
+
+    async def configz(_):
+        pulls = {"serializeImagePulls": False, "maxParallelImagePulls": 5}
+        return web.json_response({"kubeletconfig": pulls})
+
+    application = web.Application()
+    application.router.add_get("/configz", configz)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, own_address(), 0, ssl_context=context).start()
+    yield runner.addresses[0][:2]
+    await runner.cleanup()
+
+
+async def test_preflight_asks_nodes_how_they_pull(start_cluster, kubelet):
+    """Through the API server's proxy each kubelet is asked; one that does not answer is named."""
+    cluster = start_cluster()
+    async with ApiClient(cluster) as client:
+        for name, (address, port) in (("up", kubelet), ("down", (kubelet[0], 9))):
+            node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}
+            (await client.create(node)).expect()
+            status = {
+                "addresses": [{"type": "InternalIP", "address": address}],
+                "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+            }
+            path = f"/api/v1/nodes/{name}/status"
+            (await client.patch(path, {"status": status})).expect()
+    code, output, errors, *_ = await audit(
+        "-o", "json", "--preflight", kubeconfig=cluster.kubeconfig()
+    )
+    document = json.loads(output)
+
+    assert 0 == code
+    assert [{"node": "up", "pullsAtOnce": 5}] == document["nodes"]
+    assert ["how down pulls"] == [unseen["what"] for unseen in document["unseen"]]
+    assert "Not seen: how down pulls: " in errors
 
 
 async def _until_refused(client, namespace):

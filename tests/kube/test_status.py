@@ -10,7 +10,6 @@ import base64
 import copy
 import datetime as dt
 import json
-import socket
 
 from dataclasses import dataclass, field
 
@@ -21,6 +20,7 @@ from click.testing import CliRunner
 
 from certs.authority import Authority, service_names
 from tests.support.helm import HARBOR, render
+from tests.support.kube.addresses import own_address
 from tests.support.kube.client import ApiClient
 from webhook import __version__
 from webhook.cli import main
@@ -36,15 +36,6 @@ HERE = f"/api/v1/namespaces/{NAMESPACE}"
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{NAME}-controller"
 NOW = dt.datetime.now(dt.UTC)
 KINDS_OF_OTHERS = {"Certificate", "GrafanaDashboard", "Issuer", "PrometheusRule", "ServiceMonitor"}
-
-
-def own_address():
-    """
-    Return an address of this machine that is not loopback: an API server's proxy asks no other.
-    """
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("192.0.2.1", 9))  # Sends nothing.
-        return probe.getsockname()[0]
 
 
 def harbor(state=State.AVAILABLE, why="", project=State.AVAILABLE):
