@@ -6,8 +6,8 @@ import pytest
 from tests.support.recovery_pods import HARBOR, pod, waiting
 from webhook.errors import RecoveryError
 from webhook.image.availability import State
-from webhook.recovery.patch import restore_patch
-from webhook.recovery.restore import Cause, Restore
+from webhook.recovery.move import Cause, Move, Side
+from webhook.recovery.patch import move_patch
 from webhook.recovery.waiting import watched_pod
 
 
@@ -24,13 +24,13 @@ def stuck():
         records={"web": "nginx:1", "side": "docker.io/nginx:1"},
     )
     restores = [
-        Restore(
+        Move(
             container=container,
-            original=container.record,
+            to=Side.UPSTREAM,
+            image=container.record,
             identity="docker.io/library/nginx:1",
             project="proxy.docker.io",
             state=State.AVAILABLE,
-            moved=False,
             cause=Cause.FAILS,
         )
         for container in watched_pod(body).waiting
@@ -45,7 +45,7 @@ def test_only_images_change():
     body, restores = stuck()
     before = copy.deepcopy(body)
 
-    result = jsonpatch.apply_patch(body, restore_patch(body, restores))
+    result = jsonpatch.apply_patch(body, move_patch(body, restores))
 
     assert before == body
     before["spec"]["containers"][0]["image"] = "nginx:1"
@@ -59,11 +59,12 @@ def test_everything_is_tested_first():
     """
     body, restores = stuck()
 
-    patch = restore_patch(body, restores[1:])
+    patch = move_patch(body, restores[1:])
 
     assert [
         {"op": "test", "path": "/metadata/uid", "value": body["metadata"]["uid"]},
         {"op": "test", "path": "/spec/containers/1/name", "value": "side"},
+        {"op": "test", "path": "/status/containerStatuses/0/name", "value": "side"},
         {"op": "test", "path": "/spec/containers/1/image", "value": CACHED},
         {
             "op": "test",
@@ -97,4 +98,4 @@ def test_a_pod_that_has_changed_is_left(change):
     change(body)
 
     with pytest.raises(RecoveryError, match="has changed"):
-        restore_patch(body, restores)
+        move_patch(body, restores)

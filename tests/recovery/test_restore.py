@@ -1,15 +1,19 @@
+from datetime import UTC, datetime
+
 import pytest
 
 from tests.support.recovery_pods import HARBOR, SCHEDULED, creating, ended, pod, running, waiting
 from webhook.config import Recovery
-from webhook.image.availability import State
+from webhook.image.availability import UNKNOWN, State
 from webhook.image.rules import Rule, Rules
-from webhook.recovery.restore import (
-    Cause,
-    Health,
-    LeftReason,
-    plan_restores,
-)
+from webhook.pod.decision import Policy
+from webhook.recovery.failure import PullFailure
+from webhook.recovery.former import FormerRules
+from webhook.recovery.ladder import Memory
+from webhook.recovery.memory import PodMemory
+from webhook.recovery.move import Cause, Health, LeftReason
+from webhook.recovery.plan import Knowledge
+from webhook.recovery.plan import plan as plan_moves
 from webhook.recovery.waiting import PULL_FAILURES, watched_pod
 
 
@@ -29,28 +33,38 @@ DOWN = Health(State.UNAVAILABLE, 30.0)
 FINE = Health(State.AVAILABLE, 3600.0)
 
 
-def plan(body, *, health=DOWN, failing=31.0, restored=(), now=SCHEDULED + 31, config=CONFIG):
+def plan(body, *, health=DOWN, failing=31.0, now=SCHEDULED + 31, config=CONFIG, failure=None):
     """
-    Plan for a Pod whose containers have all been failing for the same time.
+    Plan for a Pod whose containers have all been failing for the same time, and just failed again.
     """
     watched = watched_pod(body)
     assert watched is not None
-    return plan_restores(
-        watched,
-        rules=RULES.for_records,
-        health=lambda project: health,
-        failing_for={container.name: failing for container in watched.waiting},
-        restored=restored,
-        now=now,
+    containers = {
+        container.name: Memory(
+            image=container.image,
+            reason=container.reason,
+            since=-failing,
+            failures=1,
+            failed_at=0.0,
+            failure=failure or container.failure,
+        )
+        for container in watched.waiting
+    }
+    known = Knowledge(
+        policy=Policy(RULES),
         config=config,
+        availability=UNKNOWN,
+        health=lambda project: health,
+        mode=lambda namespace: "",
     )
+    return plan_moves(watched, PodMemory(containers), known, now=0.0, wall=now)
 
 
 def restores(body, **how):
     """
     Return what becomes of which container, and why.
     """
-    return [(r.container.name, r.original, r.cause) for r in plan(body, **how).restores]
+    return [(m.container.name, m.image, m.cause) for m in plan(body, **how).moves]
 
 
 def left(body, **how):
@@ -240,20 +254,13 @@ def test_statuses_are_found_by_name():
         records={"web": ORIGINAL, "side": ORIGINAL},
     )
 
-    [restore] = plan(body).restores
+    [restore] = plan(body).moves
 
     assert (
         restore.container.name,
         restore.container.index,
         restore.container.status_index,
     ) == ("side", 1, 0)
-
-
-def test_once_per_container():
-    """
-    A container that was put back before is not put back again.
-    """
-    assert not restores(stuck(), restored={"web"})
 
 
 def test_a_restored_container_is_not_ours_any_more():
@@ -269,14 +276,14 @@ def test_a_restored_container_is_not_ours_any_more():
 @pytest.mark.parametrize(
     ("image", "record"),
     [
-        ("nginx:1", "evil/x"),
         (CACHED, "evil/x"),
         (CACHED, "nginx:2"),
         (f"{HARBOR}/proxy.docker.io/library/nginx:2", "nginx:1"),
         (CACHED, "quay.io/library/nginx:1"),
         (CACHED, CACHED),
         (CACHED, "not a reference"),
-        (f"evil.example.com/{CACHED}", ORIGINAL),
+        (f"{CACHED}@sha256:{'a' * 64}", f"nginx:1@sha256:{'b' * 64}"),
+        (f"{HARBOR}/proxy.docker.io/library/nginx:2@sha256:{'a' * 64}", "nginx:1"),
         (f"{HARBOR}:443/proxy.docker.io/library/nginx:1", ORIGINAL),
     ],
 )
@@ -287,8 +294,93 @@ def test_records_prove_nothing(image, record):
     body = stuck(image=image, record=record)
 
     assert not restores(body)
-    expected = [] if image == record else [("web", LeftReason.RECORD_MISMATCH)]
-    assert expected == left(body)
+    assert [("web", LeftReason.RECORD_MISMATCH)] == left(body)
+
+
+@pytest.mark.parametrize(
+    ("image", "record"),
+    [
+        ("nginx:1.28-typo", ORIGINAL),
+        ("nginx:1", "evil/x"),
+        (f"evil.example.com/{CACHED}", ORIGINAL),
+        (f"{HARBOR}/library/own:1", ""),
+    ],
+)
+def test_what_does_not_lead_to_our_projects_is_none_of_our_business(image, record):
+    """
+    Somebody has set another image in place, or has an own one in Harbor: silence.
+    """
+    result = plan(stuck(image=image, record=record))
+
+    assert ((), ()) == (result.moves, result.left)
+
+
+DIGEST = f"sha256:{'a' * 64}"
+
+
+@pytest.mark.parametrize(
+    ("image", "restored"),
+    [
+        (f"{CACHED}@{DIGEST}", f"{ORIGINAL}@{DIGEST}"),
+        (f"{HARBOR}/proxy.docker.io/library/nginx@{DIGEST}", f"nginx@{DIGEST}"),
+    ],
+)
+def test_a_digest_that_a_verifier_pinned_is_restored_with(image, restored):
+    """
+    Kyverno writes the digest behind the tag, sigstore in its place; it goes back with the original.
+    """
+    assert [("web", restored, Cause.UNAVAILABLE)] == restores(stuck(image=image))
+
+
+@pytest.mark.parametrize("failure", [PullFailure.KUBELET, PullFailure.NODE])
+@pytest.mark.parametrize("health", [DOWN, FINE])
+def test_no_move_follows_a_fault_of_the_node(failure, health):
+    """
+    Another source would not help a full disk, nor the kubelet's brake.
+    """
+    body = stuck(message=f'failed to pull "{CACHED}": pull QPS exceeded')
+
+    assert not restores(body, failure=failure, health=health)
+
+
+def test_a_pull_that_the_runtime_gave_up_hangs():
+    """
+    A cancelled pull is the kubelet's affair, but for a project that is known to be unavailable.
+    """
+    body = stuck(message=f'failed to pull "{CACHED}": context canceled')
+
+    assert [("web", ORIGINAL, Cause.HANGS)] == restores(body)
+    assert not restores(body, health=FINE)
+
+
+def test_a_rule_that_is_no_longer_there_is_remembered():
+    """
+    Pods that wait for a project which the config no longer names are restored all the same.
+    """
+    image = f"{HARBOR}/proxy.quay.io/acme/app:1"
+    body = stuck(image=image, record="quay.io/acme/app:1")
+    former = FormerRules().with_rules(
+        Rules(HARBOR, (Rule("quay.io", "proxy.quay.io"),)), datetime(2026, 11, 24, tzinfo=UTC)
+    )
+    watched = watched_pod(body)
+    memory = PodMemory(
+        {"web": Memory(image, "ErrImagePull", since=-31.0, failed_at=0.0, failures=1)}
+    )
+    known = Knowledge(
+        policy=Policy(former.onto(RULES)),
+        config=CONFIG,
+        availability=UNKNOWN,
+        health=lambda project: Health(State.UNKNOWN, 1e6),
+        mode=lambda namespace: "enforce",
+    )
+
+    [move] = plan_moves(watched, memory, known, now=0.0, wall=SCHEDULED + 31).moves
+
+    assert ("quay.io/acme/app:1", Cause.FORMER_RULE, True) == (
+        move.image,
+        move.cause,
+        move.foreign,
+    )
 
 
 def test_an_image_of_ours_without_a_record_is_counted():
@@ -314,9 +406,9 @@ def test_harbor_may_have_moved():
     """
     body = stuck(image=f"{OLD_HARBOR}/proxy.docker.io/library/nginx:1")
 
-    [restore] = plan(body).restores
+    [restore] = plan(body).moves
 
-    assert (restore.original, restore.moved) == (ORIGINAL, True)
+    assert (restore.image, restore.foreign) == (ORIGINAL, True)
 
 
 def test_an_image_that_is_excluded_by_now_is_restored():
@@ -373,7 +465,7 @@ def test_a_failed_image_volume_is_reported_only():
 
     result = plan(body, health=FINE)
 
-    assert not result.restores
+    assert not result.moves
     [entry] = result.left
     assert (LeftReason.IMAGE_VOLUME, volume, "docker.io/acme/models:1") == (
         entry.reason,
