@@ -6,8 +6,8 @@ import pytest
 
 from msgspec import convert
 
-from webhook.admission.admit import Policy
 from webhook.image.rules import Rule, Rules
+from webhook.pod.decision import Policy
 from webhook.pod.model import Pod
 from webhook.pod.origin import (
     Source,

@@ -101,7 +101,7 @@ def decide_pod(
         return keep_all(fields, reason)
     twice = _repeated([field.name for field in fields if field.place is not Place.VOLUMES])
     decisions = tuple(_decide_image(field, policy, availability, twice) for field in fields)
-    recorded = records(d.field for d in decisions if d.reason is Reason.RULE)
+    recorded = records([d.field for d in decisions if d.reason is Reason.RULE])
     if annotation_bytes((metadata.annotations or {}) | recorded) > MAX_ANNOTATION_BYTES:
         return keep_all(fields, Reason.TOO_LARGE)
     return decisions

@@ -2,7 +2,7 @@
 The record: the annotation of a Pod that holds a container's original image.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from webhook.pod.model import RECORD_PREFIX, ImageField, Place
@@ -17,7 +17,7 @@ The most that all annotations of an object may take (``TotalAnnotationSizeLimitB
 """
 
 
-def records(fields: Iterable[ImageField]) -> dict[str, str]:
+def records(fields: Sequence[ImageField]) -> dict[str, str]:
     """
     Return the annotations that record the images of those *fields* that have a way back.
 
