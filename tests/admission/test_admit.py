@@ -141,6 +141,23 @@ def test_record_of_rewritten_container_is_overwritten_and_others_stay():
     }
 
 
+def test_record_follows_a_digest_on_reinvocation_and_then_stays():
+    """
+    A webhook behind ours pinned what we wrote: only the record changes, and only once.
+    """
+    pinned = patched(pod("nginx:1", "redis:7"), ask(pod("nginx:1", "redis:7")))
+    pinned["spec"]["containers"][0]["image"] += "@sha256:" + "a" * 64
+    expected = deepcopy(pinned)
+    expected["metadata"]["annotations"][RECORD_PREFIX + "c0"] = "nginx:1@sha256:" + "a" * 64
+
+    again = ask(pinned)
+
+    assert expected == patched(pinned, again)
+    assert "kept" == again.admission.outcome
+    assert () == tuple(ask(expected).admission.patch)
+    assert () == tuple(ask(pinned, mode="audit").admission.patch)
+
+
 @pytest.mark.parametrize(
     ("labels", "annotations"),
     [(None, None), ({}, {}), ({"a/b~c": "1"}, None), (None, {"x": "y"})],

@@ -26,6 +26,7 @@ from webhook.config.vm import Vm
 from webhook.image.reference import DOCKER_HUB, is_domain
 from webhook.image.rules import Rule, Rules
 from webhook.pod.decision import Policy
+from webhook.pod.selector import Selector
 
 
 __all__ = [
@@ -349,6 +350,8 @@ class Config(Section):
             volumes=self.images.volumes,
             ephemeral_containers=self.images.ephemeral_containers,
             exclude_owners=frozenset(self.exclude_owners),
+            exclude_pods=tuple(Selector.parse(text) for text in self.exclude_pods),
+            placeholders=frozenset(self.placeholders),
             pull_secrets=self.pull_secrets,
         )
 

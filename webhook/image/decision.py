@@ -44,6 +44,7 @@ class Reason(StrEnum):
     OWNER_EXCLUDED = "owner-excluded"
     PULL_POLICY_NEVER = "pull-policy-never"
     NOT_RECOVERABLE = "not-recoverable"
+    PLACEHOLDER = "placeholder"
     INTERNAL_ERROR = "internal-error"
 
 

@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 
 
 __all__ = [
+    "MAX_ANNOTATION_BYTES",
     "MAX_POD_BYTES",
     "MIRROR_ANNOTATION",
     "MODE_LABEL",
@@ -36,6 +37,15 @@ __all__ = [
 MAX_POD_BYTES: Final = 1024 * 1024
 """
 Larger Pods are left alone: etcd takes 1.5 MiB, and one annotation more could be one too many.
+"""
+
+MAX_ANNOTATION_BYTES: Final = (256 - 8) * 1024
+"""
+The most that all annotations of a Pod may take with our records among them.
+
+The API server refuses an object with more than 256 KiB (``TotalAnnotationSizeLimitB`` in
+``k8s.io/apimachinery/pkg/api/validation``).  Other webhooks come after this one and add some, too:
+8 KiB stay free for them.
 """
 
 MODE_LABEL: Final = "harbor-cache.io/mode"

@@ -7,13 +7,12 @@ the member was seen, ``add`` of a member otherwise, no ``test``, no ``remove``, 
 created where they are absent.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from webhook.image.decision import Reason
-from webhook.pod.decision import ImageDecision
+from webhook.pod.decision import ImageDecision, records_of
 from webhook.pod.model import REWRITTEN_LABEL, Metadata, Place, Pod
-from webhook.pod.record import records
 
 
 __all__ = ["Operation", "build_patch"]
@@ -22,7 +21,7 @@ Operation = dict[str, Any]
 
 
 def build_patch(
-    pod: Pod, decisions: Iterable[ImageDecision], pull_secrets: Sequence[str] = ()
+    pod: Pod, decisions: Sequence[ImageDecision], pull_secrets: Sequence[str] = ()
 ) -> list[Operation]:
     """
     Return the operations that put *decisions* into *pod*, with record, label and pull secrets.
@@ -31,12 +30,12 @@ def build_patch(
     that come through ``pods/ephemeralcontainers``.
     """
     changes = [decision for decision in decisions if decision.reason is Reason.RULE]
-    if not changes:
-        return []
     patch = [{"op": "replace", "path": c.field.pointer, "value": c.result} for c in changes]
-    lasting = [c.field for c in changes if c.field.place is not Place.EPHEMERAL_CONTAINERS]
+    records = records_of(decisions)
+    lasting = any(c.field.place is not Place.EPHEMERAL_CONTAINERS for c in changes)
+    if lasting or records:
+        patch += _metadata(pod.metadata, records)
     if lasting:
-        patch += _metadata(pod.metadata, records(lasting))
         patch += _pull_secrets(pod, pull_secrets)
     return patch
 

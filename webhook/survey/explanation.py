@@ -12,9 +12,11 @@ from typing import Any, Final, Literal
 from webhook.config import Config
 from webhook.errors import InvalidReferenceError
 from webhook.image.availability import Availability
-from webhook.image.decision import Keep, Reason, decide
+from webhook.image.decision import Reason
 from webhook.image.reference import Reference
 from webhook.image.rules import Rule
+from webhook.pod.decision import decide_pod
+from webhook.pod.model import Container, Pod, PodSpec
 from webhook.text import printable
 
 
@@ -36,9 +38,10 @@ REASONS: Final[Mapping[Reason, str]] = MappingProxyType(
         Reason.PAUSED: "the config says paused: true, so everything is left alone",
         Reason.OPTED_OUT: "the Pod has opted out",
         Reason.MIRROR_POD: "the Pod is the mirror of a static Pod, whose image lies on the node",
-        Reason.OWNER_EXCLUDED: "the Pod belongs to an operator that compares images",
+        Reason.OWNER_EXCLUDED: "the config leaves Pods of its owner, or with its labels, alone",
         Reason.PULL_POLICY_NEVER: "it is never pulled",
         Reason.NOT_RECOVERABLE: "it could not be put back if Harbor failed",
+        Reason.PLACEHOLDER: "it stands for an image that an injector fills in later",
         Reason.INTERNAL_ERROR: "something went wrong while deciding",
     }
 )
@@ -112,16 +115,21 @@ def explain_image(image: str, config: Config, availability: Availability) -> Exp
         reference = Reference.parse(image)
     except InvalidReferenceError as error:
         problem = str(error)
-    if config.paused:
-        return Explanation(image, "kept", Reason.PAUSED, image, reference, None, problem)
-    decision = decide(image, config.rules, availability)
-    if isinstance(decision, Keep):
-        if decision.reason is Reason.INVALID_REFERENCE and not problem:
-            reference, problem = None, "the kubelet reads it as the ID of an image on its node"
-        return Explanation(
-            image, "kept", decision.reason, image, reference, decision.rule, problem
-        )
-    return Explanation(image, "rewritten", Reason.RULE, decision.result, reference, decision.rule)
+    pod = Pod(spec=PodSpec(containers=[Container(name="image", image=image)]))
+    (decision,) = decide_pod(pod, config.policy, availability)
+    if decision.reason is Reason.PLACEHOLDER:
+        reference, problem = None, "it is listed in placeholders"
+    if decision.reason is Reason.INVALID_REFERENCE and not problem:
+        reference, problem = None, "the kubelet reads it as the ID of an image on its node"
+    return Explanation(
+        image,
+        decision.outcome,
+        decision.reason,
+        decision.result,
+        reference,
+        decision.rule,
+        problem,
+    )
 
 
 def _describe(rule: Rule) -> str:
