@@ -12,6 +12,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import structlog
 
 from webhook.config import default_config
 from webhook.image.availability import Availability
@@ -72,7 +73,14 @@ def new_review():
 
 
 @pytest.fixture
-async def calls(aiohttp_client):
+def silent():
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+async def calls(aiohttp_client, silent):
     service = Service(Known(), WebhookMetrics())
     client = await aiohttp_client(business_app(service))
     calls = Calls()

@@ -178,7 +178,7 @@ def test_reasons_are_those_of_the_contract():
     words = (
         "rule no-rule excluded already-cached harbor-unavailable project-unavailable "
         "upstream-unavailable quarantined invalid-reference too-long too-large paused opted-out "
-        "mirror-pod owner-excluded pull-policy-never not-recoverable internal-error"
+        "mirror-pod owner-excluded pull-policy-never not-recoverable placeholder internal-error"
     )
 
     assert words.split() == [str(reason) for reason in Reason]
