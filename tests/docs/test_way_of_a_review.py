@@ -12,7 +12,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-import structlog
 
 from webhook.config import default_config
 from webhook.image.availability import Availability
@@ -73,14 +72,7 @@ def new_review():
 
 
 @pytest.fixture
-def silent():
-    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
-    yield
-    structlog.reset_defaults()
-
-
-@pytest.fixture
-async def calls(aiohttp_client, silent):
+async def calls(aiohttp_client):
     service = Service(Known(), WebhookMetrics())
     client = await aiohttp_client(business_app(service))
     calls = Calls()

@@ -3,7 +3,7 @@ import json
 import pytest
 import yaml
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from webhook.config import default_config
@@ -246,6 +246,7 @@ _IMAGES = st.sampled_from(["nginx", "quay.io/a/b:1", "ghcr.io/x", "a//b", "1.5",
 _STYLES = st.sampled_from([None, "'", '"', "|", ">"])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(_IMAGES, _STYLES, st.booleans()), min_size=1, max_size=5), st.booleans())
 def test_the_rest_of_the_document_means_the_same(containers, flow):
     """Whatever the styles, only images differ once read again, and a second pass finds nothing."""

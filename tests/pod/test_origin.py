@@ -15,9 +15,9 @@ from webhook.pod.origin import (
     original_of,
     origins,
     project_of,
-    put_originals,
     recorded,
     source_of,
+    with_originals,
 )
 from webhook.survey.tally import Tally
 
@@ -191,7 +191,7 @@ def test_originals_are_put_in_their_places():
     }
     read = convert(body, Pod)
 
-    put_originals(read, origins(read, RULES))
+    read = with_originals(read, origins(read, RULES))
 
     assert ["nginx:1", f"{CACHED}:1"] == [c.image for c in read.spec.containers]
     assert ["quay.io/x/y", None] == [c.image for c in read.spec.init_containers]

@@ -234,7 +234,7 @@ async def test_an_unforeseen_error_is_no_5xx(client, monkeypatch):
     def explode(*args):
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(app_module, "admit", explode)
+    monkeypatch.setattr(app_module, "read_review", explode)
 
     answer = await client.post("/mutate", data=BODY, headers=JSON)
 

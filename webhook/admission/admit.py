@@ -1,24 +1,26 @@
 """
 Decide what a review gets: which images of its Pod are pulled through Harbor.
 
-Nothing here raises, waits or refuses: an admission allows the Pod, with no patch or with one that
-applies, and says of every image what became of it, for the shell to count and to log.
+An admission allows the Pod, with no patch or with one that applies, and says of every image what
+became of it, for the shell to count and to log.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from webhook.admission.review import Request, Review
+from webhook.admission.review import Review
 from webhook.image.availability import Availability
 from webhook.image.decision import Reason
-from webhook.pod.decision import ImageDecision, Mode, Policy, decide_pod, keep_all
-from webhook.pod.model import ImageField, Place, Pod, PodSpec, image_fields
+from webhook.pod.decision import ImageDecision, Mode, Policy, decide_subject, keep_all
+from webhook.pod.model import Place, Pod, PodSpec, image_fields
 from webhook.pod.patch import Operation, build_patch
+from webhook.pod.subject import Subject, subject_of
 
 
-__all__ = ["Admission", "Outcome", "admit", "left_alone"]
+__all__ = ["Admission", "Outcome", "Question", "admit", "leave_alone", "question_of", "turn_away"]
 
 _MAX_WARNING: Final = 256
 _MAX_AUDIT_VALUE: Final = 1024
@@ -26,13 +28,31 @@ _MAX_AUDIT_VALUE: Final = 1024
 Outcome = Literal["rewritten", "kept", "would-rewrite"]
 
 
-class Admission(Struct, frozen=True, gc=False):
+class Question(Struct, frozen=True, gc=False):
     """
-    What a review gets.
+    What an admission is made from, beside the policy and what is known of Harbor.
+
+    Attributes:
+        subject: what is looked at of the Pod.
+        mode: the mode in which it is reviewed.
+        known: of an UPDATE, the names of the ephemeral containers that were there before; None
+            where the Pod is created.
+    """
+
+    subject: Subject
+    mode: Mode
+    known: tuple[str, ...] | None = None
+
+
+class Admission(Struct, frozen=True, eq=False, weakref=True):
+    """
+    What a review gets.  Nothing in it is of one review alone, so many may get the same one.
 
     Attributes:
         mode: the mode in which the Pod was reviewed.
         images: what was decided about each image.
+        outcome: what became of the Pod: the strongest outcome of its images.
+        counts: how many images of each registry had which outcome for which reason.
         patch: the operations that make it so; none in audit mode.
         warnings: what whoever creates the Pod gets to read.
         audit_annotations: what the API server's audit log gets to know.
@@ -41,18 +61,50 @@ class Admission(Struct, frozen=True, gc=False):
 
     mode: Mode
     images: tuple[ImageDecision, ...] = ()
+    outcome: Outcome = "kept"
+    counts: tuple[tuple[tuple[str, Outcome, Reason], int], ...] = ()
     patch: Sequence[Operation] = ()
     warnings: Sequence[str] = ()
     audit_annotations: Mapping[str, str] = {}
     message: str = ""
 
-    @property
-    def outcome(self) -> Outcome:
+    @classmethod
+    def of(
+        cls,
+        mode: Mode,
+        images: tuple[ImageDecision, ...],
+        *,
+        patch: Sequence[Operation] = (),
+        warnings: Sequence[str] = (),
+        message: str = "",
+    ) -> Self:
         """
-        Return what became of the Pod: the strongest outcome of its images.
+        Sum up what was decided about *images*.
         """
-        rewritten = any(image.reason is Reason.RULE for image in self.images)
-        return _CHANGED[self.mode] if rewritten else "kept"
+        changed, rule = _CHANGED[mode], Reason.RULE
+        outcome: Outcome = "kept"
+        counts: dict[tuple[str, Outcome, Reason], int] = {}
+        names: dict[str, list[str]] = {}
+        for image in images:
+            name, reason = image.field.name, image.reason
+            if reason is rule:
+                outcome = changed
+                names.setdefault(changed, []).append(name)
+            else:
+                names.setdefault("kept", []).append(f"{name}={reason}")
+            key = (image.registry, changed if reason is rule else "kept", reason)
+            counts[key] = counts.get(key, 0) + 1
+        return cls(
+            mode,
+            images,
+            outcome,
+            tuple(counts.items()),
+            patch,
+            warnings,
+            # Short; the API server puts the webhook's name in front of each key.
+            {word: _cut(", ".join(those), _MAX_AUDIT_VALUE) for word, those in names.items()},
+            message,
+        )
 
     def outcome_of(self, image: ImageDecision) -> Outcome:
         """
@@ -64,80 +116,67 @@ class Admission(Struct, frozen=True, gc=False):
 _CHANGED: Final[Mapping[Mode, Outcome]] = {"enforce": "rewritten", "audit": "would-rewrite"}
 
 
-def admit(review: Review, policy: Policy, availability: Availability, mode: Mode) -> Admission:
+def turn_away(review: Review, mode: Mode) -> Admission | None:
     """
-    Decide about *review*, which came in for a namespace in *mode*.
-    """
-    if policy.mode == "audit":
-        mode = "audit"
-    try:
-        return _admit(review, policy, availability, mode)
-    except Exception as error:  # noqa: BLE001 - a Pod is never refused because of us.
-        return left_alone(review, mode, error)
-
-
-def left_alone(review: Review, mode: Mode, error: Exception) -> Admission:
-    """
-    Return the admission of a Pod that is left alone because of an *error* of ours.
-    """
-    return _unread(review, mode, f"left alone after an internal error ({type(error).__name__})")
-
-
-def _admit(review: Review, policy: Policy, availability: Availability, mode: Mode) -> Admission:
-    if review.problem:
-        return _unread(review, mode, review.problem)
-    request = review.request
-    if message := _nothing_to_do(request):
-        return Admission(mode, message=message)
-    pod = request.object or Pod()
-    images = decide_pod(
-        pod,
-        policy,
-        availability,
-        object_bytes=review.object_bytes,
-        fields=_reviewed_fields(request, pod),
-    )
-    audit_annotations = _audit_annotations(images, mode)
-    if mode == "audit":
-        warnings = _warnings(images, policy.rules.harbor_host)
-        return Admission(mode, images, warnings=warnings, audit_annotations=audit_annotations)
-    patch = build_patch(pod, images, policy.pull_secrets)
-    return Admission(mode, images, patch=patch, audit_annotations=audit_annotations)
-
-
-def _nothing_to_do(request: Request) -> str:
-    """
-    Say why this operation is none that we rewrite, or return an empty string.
+    Return the admission of a review that there is nothing to decide about; None where there is.
 
     Never UPDATE of ``pods``: a changed image there restarts a running container.
     """
+    if review.problem:
+        return _unread(review, mode, review.problem)
+    request = review.request
     resource, kind = request.resource, request.kind
     if resource.group or resource.resource != "pods" or kind.group or kind.kind != "Pod":
-        return "only Pods are rewritten"
+        return Admission(mode, message="only Pods are rewritten")
     if (request.operation, request.sub_resource or "") not in (
         ("CREATE", ""),
         ("UPDATE", "ephemeralcontainers"),
     ):
-        return "only creation of Pods and new ephemeral containers are rewritten"
+        message = "only creation of Pods and new ephemeral containers are rewritten"
+        return Admission(mode, message=message)
     if request.object is None or request.object.spec is None:
-        return "there is no Pod in it"
-    return ""
+        return Admission(mode, message="there is no Pod in it")
+    return None
 
 
-def _reviewed_fields(request: Request, pod: Pod) -> tuple[ImageField, ...]:
+def question_of(review: Review, policy: Policy, mode: Mode) -> Question:
     """
-    Return the images that this operation brings: all on CREATE, new ephemeral ones on UPDATE.
+    Return what *review* asks, for a namespace in *mode*.
     """
-    fields = image_fields(pod.spec or PodSpec())
+    request = review.request
+    subject = subject_of(request.object or Pod(), policy.labels, review.object_bytes)
     if request.operation == "CREATE":
-        return tuple(fields)
+        return Question(subject, mode)
     old = request.old_object.spec if request.old_object else None
-    known = {container.name for container in (old and old.ephemeral_containers) or ()}
-    return tuple(
-        field
-        for field in fields
-        if field.place is Place.EPHEMERAL_CONTAINERS and field.name not in known
-    )
+    known = [container.name for container in (old and old.ephemeral_containers) or ()]
+    return Question(subject, mode, tuple(known))
+
+
+def admit(question: Question, policy: Policy, availability: Availability) -> Admission:
+    """
+    Decide about the images that an operation brings: all on CREATE, new ephemeral ones on UPDATE.
+    """
+    subject, mode = question.subject, question.mode
+    fields = tuple(image_fields(subject.spec))
+    if question.known is not None:
+        fields = tuple(
+            [
+                field
+                for field in fields
+                if field.place is Place.EPHEMERAL_CONTAINERS and field.name not in question.known
+            ]
+        )
+    images = decide_subject(subject, policy, availability, fields)
+    if mode == "audit":
+        return Admission.of(mode, images, warnings=_warnings(images, policy.rules.harbor_host))
+    return Admission.of(mode, images, patch=build_patch(subject, images, policy.pull_secrets))
+
+
+def leave_alone(review: Review, mode: Mode, error: Exception) -> Admission:
+    """
+    Return the admission of a Pod that is left alone because of an *error* of ours.
+    """
+    return _unread(review, mode, f"left alone after an internal error ({type(error).__name__})")
 
 
 def _unread(review: Review, mode: Mode, message: str) -> Admission:
@@ -146,8 +185,8 @@ def _unread(review: Review, mode: Mode, message: str) -> Admission:
     """
     spec = review.request.object.spec if review.request.object else None
     images = keep_all(image_fields(spec or PodSpec()), Reason.INTERNAL_ERROR)
-    annotations = {"kept": Reason.INTERNAL_ERROR.value}
-    return Admission(mode, images, audit_annotations=annotations, message=message)
+    admission = Admission.of(mode, images, message=message)
+    return replace(admission, audit_annotations={"kept": Reason.INTERNAL_ERROR.value})
 
 
 def _warnings(images: Sequence[ImageDecision], harbor_host: str) -> list[str]:
@@ -163,21 +202,6 @@ def _warnings(images: Sequence[ImageDecision], harbor_host: str) -> list[str]:
         f"would be pulled through {harbor_host}: {names}"
     )
     return [_cut(text, _MAX_WARNING)]
-
-
-def _audit_annotations(images: Sequence[ImageDecision], mode: Mode) -> dict[str, str]:
-    """
-    Return one short entry per outcome; keys are prefixed with the webhook's name by the API server.
-    """
-    entries: dict[str, list[str]] = {}
-    for image in images:
-        if image.reason is Reason.RULE:
-            entries.setdefault(_CHANGED[mode], []).append(image.field.name)
-        else:
-            entries.setdefault("kept", []).append(f"{image.field.name}={image.reason}")
-    return {
-        outcome: _cut(", ".join(names), _MAX_AUDIT_VALUE) for outcome, names in entries.items()
-    }
 
 
 def _cut(text: str, length: int) -> str:

@@ -162,7 +162,7 @@ async def _explain_pod(
     from webhook.kube.api import connect
     from webhook.pod.decision import decide_pod
     from webhook.pod.model import Pod
-    from webhook.pod.origin import Source, origins, put_originals
+    from webhook.pod.origin import Source, origins, with_originals
     from webhook.survey.explanation import REASONS
     from webhook.text import printable
 
@@ -172,13 +172,12 @@ async def _explain_pod(
         mode = await _mode_of(kube, namespace, config)
     pod = convert(item, Pod)
     found = origins(pod, config.rules)
-    put_originals(pod, found)
     words = {
         Source.CACHED: "on Harbor",
         Source.DIRECT: "direct",
         Source.RESTORED: "put back to the original",
     }
-    outcomes = decide_pod(pod, config.policy, availability)
+    outcomes = decide_pod(with_originals(pod, found), config.policy, availability)
     if output == "text":
         click.echo(f"{'namespace':<13} {namespace}: {mode}")
     for origin, outcome in zip(found, outcomes, strict=True):

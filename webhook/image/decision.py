@@ -111,6 +111,11 @@ def _rewrite_by_rules(image: str, rules: Rules) -> Rewrite | Keep:
     return Rewrite(original, str(result), rule)
 
 
+# Python 3.11 looks a member of an enumeration up as slowly as it decides about an image.
+_AVAILABLE: Final = State.AVAILABLE
+_CACHE_ONLY: Final = State.CACHE_ONLY
+
+
 def decide(image: str, rules: Rules, availability: Availability) -> Rewrite | Keep:
     """
     Decide by the rules, and then by what is known of Harbor.
@@ -119,12 +124,12 @@ def decide(image: str, rules: Rules, availability: Availability) -> Rewrite | Ke
     if isinstance(decision, Keep):
         return decision
     rule = decision.rule
-    if availability.harbor is not State.AVAILABLE:
+    if availability.harbor is not _AVAILABLE:
         return Keep(Reason.HARBOR_UNAVAILABLE, rule)
     state = availability.project(rule.project)
-    if state is State.CACHE_ONLY and rule.when_upstream_down == "keep":
+    if state is _CACHE_ONLY and rule.when_upstream_down == "keep":
         return Keep(Reason.UPSTREAM_UNAVAILABLE, rule)
-    if state not in (State.AVAILABLE, State.CACHE_ONLY):
+    if state is not _AVAILABLE and state is not _CACHE_ONLY:
         return Keep(Reason.PROJECT_UNAVAILABLE, rule)
     if availability.quarantined and str(decision.original) in availability.quarantined:
         return Keep(Reason.QUARANTINED, rule)

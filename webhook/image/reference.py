@@ -21,8 +21,9 @@ Every pattern is ASCII-only and matched against the whole string: Python's ``\w`
 
 import re
 
-from dataclasses import dataclass
 from typing import Final, Self
+
+from msgspec import Struct
 
 from webhook.errors import InvalidReferenceError
 
@@ -60,14 +61,14 @@ _REFERENCE: Final = re.compile(
 )
 _WHOLE_DOMAIN: Final = re.compile(_DOMAIN, re.ASCII)
 _IDENTIFIER: Final = re.compile(r"[a-f0-9]{64}", re.ASCII)
+_IDENTIFIER_LENGTH: Final = 64
 
 # The algorithms that go-digest v1.0.0 knows, and how many (lower-case) digits each has.
 _DIGEST_LENGTHS: Final = {"sha256": 64, "sha384": 96, "sha512": 128}
 _LOWER_HEX: Final = re.compile(r"[a-f0-9]+", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(Struct, frozen=True, gc=False):
     """
     A normalised reference: which registry, which repository there, and which image in it.
 
@@ -92,7 +93,7 @@ class Reference:
         Raises:
             InvalidReferenceError: where that function returns an error.
         """
-        if _IDENTIFIER.fullmatch(text):
+        if len(text) == _IDENTIFIER_LENGTH and _IDENTIFIER.fullmatch(text):
             raise InvalidReferenceError("64 hexadecimal digits are an image ID, not a reference")
         domain, remainder = _split_domain(text)
         match = _REFERENCE.fullmatch(f"{domain}/{remainder}")

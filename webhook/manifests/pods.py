@@ -165,7 +165,7 @@ def _single(node: Node, scalar: Scalar) -> Found:
     """
     if not scalar.is_string or isinstance(node, Mapping | Sequence):
         return Found(Pod(), {})
-    pod = Pod(spec=PodSpec(containers=[Container(name="image", image=scalar.value)]))
+    pod = Pod(spec=PodSpec(containers=(Container(name="image", image=scalar.value),)))
     return Found(pod, {(Place.CONTAINERS, 0): node})
 
 
@@ -196,10 +196,10 @@ def _pod(whole: Mapping, spec: Mapping) -> Found:
     pod = Pod(
         metadata=_metadata(_mapping(_get(whole, "metadata"))),
         spec=PodSpec(
-            containers=lists.get(Place.CONTAINERS),
-            init_containers=lists.get(Place.INIT_CONTAINERS),
-            ephemeral_containers=lists.get(Place.EPHEMERAL_CONTAINERS),
-            volumes=volumes,
+            containers=tuple(lists.get(Place.CONTAINERS, ())),
+            init_containers=tuple(lists.get(Place.INIT_CONTAINERS, ())),
+            ephemeral_containers=tuple(lists.get(Place.EPHEMERAL_CONTAINERS, ())),
+            volumes=tuple(volumes),
         ),
     )
     return Found(pod, nodes)
@@ -213,7 +213,7 @@ def _metadata(metadata: Mapping | None) -> Metadata:
     return Metadata(
         labels=_texts(_mapping(_get(metadata, "labels"))),
         annotations=_texts(_mapping(_get(metadata, "annotations"))),
-        owner_references=owners,
+        owner_references=tuple(owners),
     )
 
 

@@ -6,35 +6,41 @@ Admission, `rewrite`, `audit` and `explain` all ask here, so they can't come to 
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Final, Literal
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from webhook.image.availability import Availability
 from webhook.image.decision import Keep, Reason, Rewrite, decide, rewrite_by_rules
 from webhook.image.rules import Rule, Rules
 from webhook.pod.model import (
     MAX_ANNOTATION_BYTES,
-    MAX_POD_BYTES,
     MIRROR_ANNOTATION,
     MODE_LABEL,
     RECORD_PREFIX,
+    REWRITTEN_LABEL,
     ImageField,
-    Metadata,
     OwnerReference,
     Place,
     Pod,
-    PodSpec,
     image_fields,
     is_recordable,
 )
 from webhook.pod.origin import recorded
 from webhook.pod.selector import Selector
+from webhook.pod.subject import About, Subject, annotation_bytes, subject_of
 
 
-__all__ = ["ImageDecision", "Mode", "Policy", "decide_pod", "keep_all", "records_of"]
+__all__ = [
+    "ImageDecision",
+    "Mode",
+    "Policy",
+    "decide_pod",
+    "decide_subject",
+    "keep_all",
+    "records_of",
+]
 
 Mode = Literal["enforce", "audit"]
 
@@ -55,6 +61,7 @@ class Policy:
         exclude_pods: label selectors of Pods that are left alone.
         placeholders: what stands for an image until an injector fills it in.
         pull_secrets: Secrets that a rewritten Pod gets for its pulls.
+        labels: the labels of a Pod that are looked at, which follows from the rest.
     """
 
     rules: Rules
@@ -66,6 +73,12 @@ class Policy:
     exclude_pods: tuple[Selector, ...] = ()
     placeholders: frozenset[str] = frozenset()
     pull_secrets: tuple[str, ...] = ()
+    labels: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        selected = [each.key for selector in self.exclude_pods for each in selector.requirements]
+        labels = dict.fromkeys((MODE_LABEL, REWRITTEN_LABEL, *selected))
+        object.__setattr__(self, "labels", tuple(labels))
 
 
 class ImageDecision(Struct, frozen=True, gc=False):
@@ -101,39 +114,45 @@ class ImageDecision(Struct, frozen=True, gc=False):
         return self.rule.host if self.rule else "other"
 
 
-def decide_pod(
-    pod: Pod,
+def decide_pod(pod: Pod, policy: Policy, availability: Availability) -> tuple[ImageDecision, ...]:
+    """
+    Decide about the images of *pod*, or of a Pod template, as if it were created now.
+    """
+    return decide_subject(subject_of(pod, policy.labels), policy, availability)
+
+
+def decide_subject(
+    subject: Subject,
     policy: Policy,
     availability: Availability,
-    *,
-    object_bytes: int = 0,
     fields: Sequence[ImageField] | None = None,
 ) -> tuple[ImageDecision, ...]:
     """
-    Decide about the images of *pod*, or of a Pod template, as if it were created now.
-
-    What holds for the Pod as a whole goes first.
+    Decide about the images of a Pod; what holds for the Pod as a whole goes first.
 
     Args:
-        pod: the Pod.
+        subject: what is looked at of the Pod.
         policy: what the config says about Pods.
         availability: what is known of Harbor.
-        object_bytes: what the Pod takes as JSON, if that is known.
         fields: the images to decide about; all of them if absent.
     """
     if fields is None:
-        fields = tuple(image_fields(pod.spec or PodSpec()))
-    metadata = pod.metadata or Metadata()
-    reason = _reason_to_keep_pod(metadata, policy, object_bytes)
+        fields = tuple(image_fields(subject.spec))
+    about = subject.about or About()
+    annotations = dict(about.annotations or ())
+    reason = _reason_to_keep_pod(subject, dict(about.labels or ()), annotations, policy)
     if reason is not None:
         return keep_all(fields, reason)
-    annotations = metadata.annotations or {}
     twice = _repeated([field.name for field in fields if field.place is not Place.VOLUMES])
-    decisions = [_decide_image(field, policy, availability, twice) for field in fields]
-    decisions = [_with_record(decision, annotations, policy.rules) for decision in decisions]
-    if _bytes_of(annotations | records_of(decisions)) > MAX_ANNOTATION_BYTES:
-        decisions = [_without_record(decision) for decision in decisions]
-    return tuple(decisions)
+    decisions = tuple(
+        [_decide_image(field, annotations, twice, policy, availability) for field in fields]
+    )
+    records = records_of(decisions)
+    replaced = [(key, annotations[key]) for key in records if key in annotations]
+    total = about.annotation_bytes + annotation_bytes(records.items()) - annotation_bytes(replaced)
+    if records and total > MAX_ANNOTATION_BYTES:
+        decisions = tuple([_without_record(decision) for decision in decisions])
+    return decisions
 
 
 def records_of(decisions: Iterable[ImageDecision]) -> dict[str, str]:
@@ -147,22 +166,23 @@ def keep_all(fields: Iterable[ImageField], reason: Reason) -> tuple[ImageDecisio
     """
     Return the decision to leave all *fields* alone for one *reason*.
     """
-    return tuple(ImageDecision(field, reason, field.image) for field in fields)
+    return tuple([ImageDecision(field, reason, field.image) for field in fields])
 
 
-def _reason_to_keep_pod(metadata: Metadata, policy: Policy, object_bytes: int) -> Reason | None:
-    labels = metadata.labels or {}
-    if MIRROR_ANNOTATION in (metadata.annotations or {}):
+def _reason_to_keep_pod(
+    subject: Subject, labels: Mapping[str, str], annotations: Mapping[str, str], policy: Policy
+) -> Reason | None:
+    if MIRROR_ANNOTATION in annotations:
         return Reason.MIRROR_POD
     if labels.get(MODE_LABEL) == "off":
         return Reason.OPTED_OUT
-    if not policy.exclude_owners.isdisjoint(_names_of(metadata.owner_references or ())):
+    if subject.about and not policy.exclude_owners.isdisjoint(_names_of(subject.about.owners)):
         return Reason.OWNER_EXCLUDED
     if any(selector.matches(labels) for selector in policy.exclude_pods):
         return Reason.OWNER_EXCLUDED
     if policy.paused:
         return Reason.PAUSED
-    if object_bytes > MAX_POD_BYTES:
+    if subject.is_large:
         return Reason.TOO_LARGE
     return None
 
@@ -180,14 +200,6 @@ def _names_of(owners: Iterable[OwnerReference]) -> Iterator[str]:
             yield owner.kind
 
 
-def _bytes_of(annotations: Mapping[str, str]) -> int:
-    """
-    Return what *annotations* take, in bytes, as the API server counts it.
-    """
-    texts = (*annotations, *annotations.values())
-    return sum([len(text) if text.isascii() else len(text.encode()) for text in texts])
-
-
 def _repeated(names: Sequence[str]) -> Collection[str]:
     if len(set(names)) == len(names):
         return ()
@@ -195,46 +207,49 @@ def _repeated(names: Sequence[str]) -> Collection[str]:
 
 
 def _decide_image(
-    field: ImageField, policy: Policy, availability: Availability, twice: Collection[str]
+    field: ImageField,
+    annotations: Mapping[str, str],
+    twice: Collection[str],
+    policy: Policy,
+    availability: Availability,
 ) -> ImageDecision:
     """
     Decide about one image: the rules go first, so that a reason names what really stands in the way.
+
+    An image that is rewritten gets a record, and so does one that leads to Harbor already if a
+    webhook after ours has put a digest into it.  An image volume's reference is immutable, and
+    annotations that come through ``pods/ephemeralcontainers`` are discarded: neither has a record.
     """
-    if field.image in policy.placeholders:
-        return ImageDecision(field, Reason.PLACEHOLDER, field.image)
+    image, rules = field.image, policy.rules
+    if image in policy.placeholders:
+        return ImageDecision(field, Reason.PLACEHOLDER, image)
+    has_record = field.place in _RECORDED
+    reason = _reason_to_keep_field(field, policy, twice)
     decision: Rewrite | Keep
-    if reason := _reason_to_keep_field(field, policy, twice):
-        decision = rewrite_by_rules(field.image, policy.rules)
-        if isinstance(decision, Rewrite):
-            decision = Keep(reason, decision.rule)
+    if reason is None:
+        decision = decide(image, rules, availability)
     else:
-        decision = decide(field.image, policy.rules, availability)
-    if isinstance(decision, Keep):
-        return ImageDecision(field, decision.reason, field.image, decision.rule)
-    return ImageDecision(field, Reason.RULE, decision.result, decision.rule)
+        decision = rewrite_by_rules(image, rules)
+    if isinstance(decision, Rewrite):
+        if reason is not None:
+            return ImageDecision(field, reason, image, decision.rule)
+        record = image if has_record else ""
+        return ImageDecision(field, Reason.RULE, decision.result, decision.rule, record)
+    record = ""
+    if annotations and has_record and decision.reason is Reason.ALREADY_CACHED:
+        record = _follow(annotations.get(RECORD_PREFIX + field.name, ""), image, rules)
+    return ImageDecision(field, decision.reason, image, decision.rule, record)
 
 
-def _with_record(
-    decision: ImageDecision, annotations: Mapping[str, str], rules: Rules
-) -> ImageDecision:
+_RECORDED: Final = frozenset({Place.CONTAINERS, Place.INIT_CONTAINERS})
+
+
+def _follow(record: str, image: str, rules: Rules) -> str:
     """
-    Return *decision* with the record that it needs: of an image that is rewritten now, or pinned.
-
-    An image volume's reference is immutable, and annotations that come through
-    ``pods/ephemeralcontainers`` are discarded: neither has a record.  Where a webhook after ours
-    has put a digest into an image that leads to Harbor already, the record follows.
+    Return what *record* must become to lead to *image*; empty if it does, or leads elsewhere.
     """
-    field = decision.field
-    if field.place not in (Place.CONTAINERS, Place.INIT_CONTAINERS):
-        return decision
-    if decision.reason is Reason.RULE:
-        return replace(decision, record=field.image)
-    record = annotations.get(RECORD_PREFIX + field.name)
-    if record and decision.reason is Reason.ALREADY_CACHED:
-        found = recorded(record, field.image, rules.for_records)
-        if found and found.original != record:
-            return replace(decision, record=found.original)
-    return decision
+    found = recorded(record, image, rules.for_records)
+    return found.original if found and found.original != record else ""
 
 
 def _without_record(decision: ImageDecision) -> ImageDecision:

@@ -8,13 +8,23 @@ say what is rewritten next, not what was.
 
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+from msgspec.structs import replace
 
 from webhook.errors import InvalidReferenceError
 from webhook.image.decision import Rewrite, rewrite_by_rules
 from webhook.image.reference import Reference
 from webhook.image.rules import Rule, Rules
-from webhook.pod.model import RECORD_PREFIX, ImageField, Place, Pod, PodSpec, image_fields
+from webhook.pod.model import (
+    RECORD_PREFIX,
+    Container,
+    ImageField,
+    Place,
+    Pod,
+    PodSpec,
+    image_fields,
+)
 
 
 __all__ = [
@@ -26,9 +36,9 @@ __all__ = [
     "original_of",
     "origins",
     "project_of",
-    "put_originals",
     "recorded",
     "source_of",
+    "with_originals",
 ]
 
 FINISHED: Final = frozenset({"Succeeded", "Failed"})
@@ -90,19 +100,28 @@ def origins(pod: Pod, rules: Rules) -> list[Origin]:
     return list(_origins(pod.spec or PodSpec(), records, rules.for_records))
 
 
-def put_originals(pod: Pod, found: Iterable[Origin]) -> None:
+def with_originals(pod: Pod, found: Iterable[Origin]) -> Pod:
     """
-    Put what `origins` *found* in the places of *pod*, so that it is decided on as it came.
+    Return *pod* with what `origins` *found* in its places, so that it is decided on as it came.
     """
     spec = pod.spec or PodSpec()
-    containers = {
-        Place.CONTAINERS: spec.containers,
-        Place.INIT_CONTAINERS: spec.init_containers,
-        Place.EPHEMERAL_CONTAINERS: spec.ephemeral_containers,
-    }
-    for field, _, original in found:
-        if field.place in containers:
-            (containers[field.place] or [])[field.index].image = original
+    originals = {(origin.field.place, origin.field.index): origin.original for origin in found}
+
+    def back(place: Place, containers: tuple[Container, ...] | None) -> Any:
+        return containers and tuple(
+            [
+                replace(container, image=originals.get((place, index), container.image))
+                for index, container in enumerate(containers)
+            ]
+        )
+
+    spec = replace(
+        spec,
+        containers=back(Place.CONTAINERS, spec.containers),
+        init_containers=back(Place.INIT_CONTAINERS, spec.init_containers),
+        ephemeral_containers=back(Place.EPHEMERAL_CONTAINERS, spec.ephemeral_containers),
+    )
+    return replace(pod, spec=spec)
 
 
 def source_of(found: Iterable[Origin]) -> Source:

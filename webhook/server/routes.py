@@ -16,8 +16,7 @@ import structlog
 
 from aiohttp import web
 
-from webhook.admission.admit import admit
-from webhook.admission.respond import respond
+from webhook.admission.answers import Answers
 from webhook.admission.review import read_review
 from webhook.errors import InvalidReviewError
 from webhook.image.availability import Availability
@@ -75,12 +74,14 @@ class Reviews:
         draining: set when the process is about to end: every answer then asks the client to
             open its next connection elsewhere.
         bodies: reads what is sent.
+        answers: answers what they hold.
     """
 
     knowledge: Knowledge
     metrics: WebhookMetrics
     draining: bool = False
     bodies: Bodies = field(default_factory=Bodies)
+    answers: Answers = field(default_factory=Answers)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """
@@ -141,8 +142,7 @@ class Reviews:
         started = time.perf_counter()
         review = read_review(body)
         knowledge = self.knowledge
-        admission = admit(review, knowledge.policy, knowledge.availability(), mode)
-        answer = respond(review, admission)
+        answer = self.answers.to(review, knowledge.policy, knowledge.availability(), mode)
         record(self.metrics, review.request, answer.admission, time.perf_counter() - started)
         return web.Response(body=answer.body, content_type=_JSON)
 

@@ -47,8 +47,8 @@ def _count(
     operation = request.operation if request.operation in ("CREATE", "UPDATE") else "other"
     metrics.reviews_of(admission.mode, operation, admission.outcome).inc()
     metrics.review_duration_of(admission.mode).observe(seconds)
-    for image in admission.images:
-        metrics.images_of(image.registry, admission.outcome_of(image), image.reason).inc()
+    for (registry, outcome, reason), number in admission.counts:
+        metrics.images_of(registry, outcome, reason).inc(number)
 
 
 def _describe(request: Request, admission: Admission) -> dict[str, Any]:

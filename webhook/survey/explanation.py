@@ -115,7 +115,7 @@ def explain_image(image: str, config: Config, availability: Availability) -> Exp
         reference = Reference.parse(image)
     except InvalidReferenceError as error:
         problem = str(error)
-    pod = Pod(spec=PodSpec(containers=[Container(name="image", image=image)]))
+    pod = Pod(spec=PodSpec(containers=(Container(name="image", image=image),)))
     (decision,) = decide_pod(pod, config.policy, availability)
     if decision.reason is Reason.PLACEHOLDER:
         reference, problem = None, "it is listed in placeholders"

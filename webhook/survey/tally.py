@@ -17,7 +17,7 @@ from webhook.image.availability import Availability
 from webhook.image.reference import Reference
 from webhook.pod.decision import ImageDecision, Policy, decide_pod
 from webhook.pod.model import MODE_LABEL, ImageField, Pod, PodSpec
-from webhook.pod.origin import FINISHED, Origin, Source, origins, put_originals, source_of
+from webhook.pod.origin import FINISHED, Origin, Source, origins, source_of, with_originals
 from webhook.survey.model import (
     UNPARSED,
     ClusterImage,
@@ -126,9 +126,8 @@ class Tally:
         key = (namespace, *owner) if owner else (namespace, "Pod", name)
         pod = convert(item, Pod)
         found = origins(pod, self._policy.rules)
-        put_originals(pod, found)
         key = self._owners.get(key, key)
-        self._add(key, pod, found)
+        self._add(key, with_originals(pod, found), found)
         workload = self._workloads[key]
         workload.operator, workload.gitops = operator_of(metadata), gitops_of(metadata)
 
