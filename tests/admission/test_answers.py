@@ -432,13 +432,18 @@ def test_failures_are_not_remembered(monkeypatch):
 
 def test_no_more_are_remembered_than_allowed(made):
     """
-    The oldest goes first.
+    When there is no room any more, one in eight takes the place of the oldest.
     """
     answers = Answers(max_number=2)
-    for shape in (0, 1, 2, 2, 1, 0):
+    for shape in range(20):
+        answers.to(review(shape=shape), POLICY, ALL, "enforce")
+    full = len(made)
+    for shape in (1, 9, 17):
         answers.to(review(shape=shape), POLICY, ALL, "enforce")
 
-    assert 4 == len(made)
+    assert 20 == full
+    assert 2 == len(answers._known)
+    assert 21 == len(made)
 
 
 @pytest.mark.parametrize("containers", [1, 3, 50])

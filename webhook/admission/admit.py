@@ -44,7 +44,7 @@ class Question(Struct, frozen=True, gc=False):
     known: tuple[str, ...] | None = None
 
 
-class Admission(Struct, frozen=True, eq=False, weakref=True):
+class Admission(Struct, frozen=True, gc=False):
     """
     What a review gets.  Nothing in it is of one review alone, so many may get the same one.
 

@@ -9,8 +9,9 @@ shown to the decision, and can't have changed it.  When the policy or the knowle
 all is forgotten.  The uid is the one thing in an answer that is of its review alone, and it is
 written in each time.
 
-What is remembered is bounded in number and in bytes.  The oldest goes first: whatever a cluster
-still makes is back after one decision.  Failures are not remembered.
+What is remembered is bounded in number and in bytes.  Once there is no more room, only every
+eighth new answer takes the place of the oldest: Pods that never come again cost nearly nothing then,
+and one that does is in soon.  Failures are not remembered.
 
 Not for several threads.
 """
@@ -18,6 +19,7 @@ Not for several threads.
 from typing import Final
 
 from msgspec.json import Encoder
+from msgspec.structs import replace
 
 from webhook.admission.admit import Question, admit, leave_alone, question_of, turn_away
 from webhook.admission.respond import Answer, Written, answer, write, write_plainly
@@ -40,6 +42,7 @@ The most bytes of memory that these take.
 
 # One huge Pod must not push out what all others need.
 _MAX_SHARE: Final = 16
+_ONE_IN: Final = 8
 
 _encode: Final = Encoder().encode
 
@@ -56,6 +59,7 @@ class Answers:
         self._max_number, self._max_bytes = max_number, max_bytes
         self._known: dict[Question, tuple[Written, int]] = {}
         self._bytes = 0
+        self._turn = 0
         self._policy: Policy | None = None
         self._availability: Availability = UNKNOWN
 
@@ -79,10 +83,11 @@ class Answers:
         if policy is not self._policy or availability is not self._availability:
             self._go_by(policy, availability)
         question = question_of(review, policy, mode)
-        known = self._known.get(question)
-        if known is None:
-            known = self._remember(question, write(admit(question, policy, availability)))
-        return known[0]
+        if known := self._known.get(question):
+            return known[0]
+        written = write(admit(question, policy, availability))
+        self._remember(question, written)
+        return written
 
     def _go_by(self, policy: Policy, availability: Availability) -> None:
         """
@@ -93,23 +98,31 @@ class Answers:
             self._bytes = 0
         self._policy, self._availability = policy, availability
 
-    def _remember(self, question: Question, written: Written) -> tuple[Written, int]:
-        known = (written, _weight(question, written))
-        if known[1] <= self._max_bytes // _MAX_SHARE:
-            while self._known and (
-                len(self._known) >= self._max_number or self._bytes + known[1] > self._max_bytes
-            ):
-                _, weight = self._known.pop(next(iter(self._known)))
-                self._bytes -= weight
-            self._known[question] = known
-            self._bytes += known[1]
-        return known
+    def _remember(self, question: Question, written: Written) -> None:
+        if self._is_full():
+            self._turn = (self._turn + 1) % _ONE_IN
+            if self._turn:
+                return
+        # Its operations are in the bytes now; as objects they take several times as much.
+        written = replace(written, admission=replace(written.admission, patch=()))
+        weight = _weight(question, written)
+        if weight > self._max_bytes // _MAX_SHARE:
+            return
+        self._known[question] = (written, weight)
+        self._bytes += weight
+        while len(self._known) > self._max_number or self._bytes > self._max_bytes:
+            _, freed = self._known.pop(next(iter(self._known)))
+            self._bytes -= freed
+
+    def _is_full(self) -> bool:
+        room = self._max_bytes - self._max_bytes // _MAX_SHARE
+        return len(self._known) >= self._max_number or self._bytes > room
 
 
 def _weight(question: Question, written: Written) -> int:
     """
-    Return more than what the two take in memory, in bytes: objects take up to four times their JSON.
+    Return what the two take in memory, in bytes, estimated from above by the length as JSON.
     """
-    return (
-        1000 + 4 * len(_encode(question)) + 500 * len(written.admission.images) + len(written.rest)
-    )
+    text = _encode(question)
+    wide = 2 if text.isascii() else 4  # One character above ASCII makes a whole string wider.
+    return 500 + wide * len(text) + 300 * len(written.admission.images) + len(written.rest)
