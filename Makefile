@@ -62,8 +62,8 @@ fuzz: setup ## Send a hundred thousand damaged reviews; every patch must apply
 	@REVIEWS=100000 $(RUN) pytest -q -s tests/fuzz
 
 .PHONY: bench
-bench: setup cluster-binaries ## Measure throughput, latency, memory and growth; tables and build/benchmarks.json
-	@$(RUN) python -m benchmarks $(if $(DOCS),--docs)
+bench: setup cluster-binaries ## Measure throughput, latency, memory and growth, beside another commit (BASE=); tables and build/benchmarks.json
+	@$(RUN) python -m benchmarks $(if $(BASE),--base $(BASE)) $(if $(DOCS),--docs) $(if $(QUICK),--quick)
 
 .PHONY: compare
 compare: setup ## Do Pods and pipelines run, with and without a cache?  A real node; root; 40 minutes

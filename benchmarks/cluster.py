@@ -15,6 +15,7 @@ from aiohttp import web
 
 from benchmarks.generator import percentile
 from benchmarks.pods import PODS
+from benchmarks.reviews import template
 from benchmarks.servers import Server
 from tests.support.kube.client import ApiClient
 from tests.support.kube.registration import registered, webhook_configuration
@@ -36,7 +37,7 @@ _NAMESPACES: Final = {
 
 async def record(cluster: Cluster, directory: Path) -> dict[str, Path]:
     """
-    Write the reviews that the API server sends for `PODS` into files; return them by name.
+    Write templates of the reviews that the API server sends for `PODS` into files, by name.
     """
     bodies: list[bytes] = []
 
@@ -66,34 +67,55 @@ async def record(cluster: Cluster, directory: Path) -> dict[str, Path]:
                     bodies.clear()
                     (await client.create(_in("recording", pod), dry_run=True)).expect()
                     files[name] = directory / f"{name.replace(' ', '-')}.json"
-                    files[name].write_bytes(bodies[-1])
+                    files[name].write_bytes(template(bodies[-1]))
     finally:
         await runner.cleanup()
     return files
 
 
-async def creations(cluster: Cluster, server: Server, count: int) -> dict[str, dict[str, float]]:
+async def creations(
+    cluster: Cluster, server: Server, base: tuple[str, Server] | None, count: int
+) -> dict[str, dict[str, float]]:
     """
     Create *count* typical Pods (dry run) in each of several namespaces, by turns, one at a time.
 
-    Returns for each way p50, p99 and p999 in milliseconds, and how many images came out rewritten.
+    *base* is the product at another commit, by its name.  Returns for each way p50, p99 and p999 in
+    milliseconds, and how many images came out rewritten.
     """
+    ways = dict(_NAMESPACES)
+    if base:
+        ways[base[0]] = ("base", {"benchmark": "base"})
     async with ApiClient(cluster) as client:
-        for name, labels in _NAMESPACES.values():
+        for name, labels in ways.values():
             await _namespace(client, name, labels)
-        for thing in _policy():
+        for thing in (*_policy(), *([_configuration_of_base(base[1])] if base else ())):
             (await client.apply(thing)).expect()
         url = server.url.removesuffix("/mutate")
         async with registered(client, webhook_configuration(url, server.ca_bundle)):
-            await _wait_for_policy(client)
-            return await _measure(client, count)
+            for name in ("policy", "webhook", *(["base"] if base else ())):
+                await _wait_until_rewritten(client, name)
+            return await _measure(client, ways, count)
 
 
-async def _measure(client: ApiClient, count: int) -> dict[str, dict[str, float]]:
-    latencies: dict[str, list[float]] = {name: [] for name in _NAMESPACES}
-    rewritten = dict.fromkeys(_NAMESPACES, 0)
+def _configuration_of_base(base: Server) -> dict[str, Any]:
+    url = base.url.removesuffix("/mutate")
+    configuration = webhook_configuration(url, base.ca_bundle, name=f"{_POLICY}-base")
+    _, enforce = configuration["webhooks"]
+    # By another name: the calls of ours are counted by theirs.
+    enforce |= {
+        "name": "base.harbor-cache.io",
+        "namespaceSelector": {"matchLabels": {"benchmark": "base"}},
+    }
+    return configuration | {"webhooks": [enforce]}
+
+
+async def _measure(
+    client: ApiClient, ways: dict[str, tuple[str, dict[str, str]]], count: int
+) -> dict[str, dict[str, float]]:
+    latencies: dict[str, list[float]] = {name: [] for name in ways}
+    rewritten = dict.fromkeys(ways, 0)
     for number in range(count + 50):
-        for name, (namespace, _) in _NAMESPACES.items():
+        for name, (namespace, _) in ways.items():
             started = time.perf_counter()
             answer = await client.create(_in(namespace, PODS["typical"]), dry_run=True)
             milliseconds = (time.perf_counter() - started) * 1e3
@@ -127,13 +149,13 @@ async def _namespace(client: ApiClient, name: str, labels: dict[str, str]) -> No
     (await client.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})).expect()
 
 
-async def _wait_for_policy(client: ApiClient) -> None:
+async def _wait_until_rewritten(client: ApiClient, namespace: str) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        answer = await client.create(_in("policy", PODS["typical"]), dry_run=True)
+        answer = await client.create(_in(namespace, PODS["typical"]), dry_run=True)
         if _rewritten(answer.expect()):
             return
-    raise TimeoutError("the API server has not taken in the policy")
+    raise TimeoutError(f"Pods in the namespace {namespace} are not rewritten")
 
 
 def _policy() -> list[dict[str, Any]]:

@@ -10,8 +10,11 @@ import json
 import ssl
 import time
 
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from benchmarks.reviews import Workload
 
 
 __all__ = ["percentile"]
@@ -33,22 +36,23 @@ class _Connections:
     Kept-alive connections; one more is opened when none is idle, up to what an API server keeps.
     """
 
-    def __init__(self, url: str, body: bytes) -> None:
+    def __init__(self, url: str, bodies: Iterator[bytes]) -> None:
         parts = urlsplit(url)
         self._address = (parts.hostname, parts.port)
         self._context = ssl.create_default_context()
         self._context.check_hostname = False
         self._context.verify_mode = ssl.CERT_NONE
-        self._request = (
+        self._head = (
             f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        ).encode() + body
+            f"Content-Type: application/json\r\nContent-Length: "
+        ).encode()
+        self._bodies = bodies
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
         self._free = asyncio.Semaphore(_MAX_CONNECTIONS)
 
     async def post(self) -> int:
         """
-        Send the review once; return the status of the answer.
+        Send the next review; return the status of the answer.
         """
         async with self._free:
             return await self._post()
@@ -58,7 +62,8 @@ class _Connections:
             reader, writer = self._idle.pop()
         else:
             reader, writer = await asyncio.open_connection(*self._address, ssl=self._context)
-        writer.write(self._request)
+        body = next(self._bodies)
+        writer.write(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         length = int(head.partition(b"content-length:")[2].split(b"\r\n", 1)[0])
         await reader.readexactly(length)
@@ -125,7 +130,8 @@ async def _closed_loop(
 
 async def _run(options: argparse.Namespace) -> dict[str, float]:
     tally = _Tally()
-    connections = _Connections(options.url, options.body.read_bytes())
+    workload = Workload(options.template, options.shapes)
+    connections = _Connections(options.url, workload.bodies(options.first))
     await asyncio.gather(*(tally.measure(connections, time.perf_counter()) for _ in range(8)))
     tally.latencies.clear()
     started = time.perf_counter()
@@ -148,9 +154,11 @@ async def _run(options: argparse.Namespace) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Send one admission review again and again.")
+    parser = argparse.ArgumentParser(description="Send admission reviews.")
     parser.add_argument("url")
-    parser.add_argument("body", type=Path, help="the file that holds the review")
+    parser.add_argument("template", type=Path, help="the file that reviews are made from")
+    parser.add_argument("--shapes", type=int, default=1, help="of Pods; 0: as many as reviews")
+    parser.add_argument("--first", type=int, default=0, help="the number of the first review")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--rate", type=float, default=0.0, help="per second; open loop")
     parser.add_argument("--clients", type=int, default=8, help="closed loop, without --rate")

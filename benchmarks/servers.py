@@ -41,12 +41,16 @@ class Server:
 
 
 @contextmanager
-def webhook(directory: Path, harbor: ThreadedStandIn) -> Iterator[Server]:
+def webhook(
+    directory: Path, harbor: ThreadedStandIn, *, command: Path | None = None
+) -> Iterator[Server]:
     """
     Run `harbor-cache serve` with a Harbor that answers, at its default probe intervals.
+
+    *command* is the `harbor-cache` of another commit.
     """
     config = configuration(harbor.url, probe={})
-    process = WebhookProcess(directory, config, trustme.CA())
+    process = WebhookProcess(directory, config, trustme.CA(), command=command)
     process.program.start()
     try:
         started = time.perf_counter()

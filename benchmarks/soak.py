@@ -15,6 +15,7 @@ from typing import Final
 from benchmarks.load import drive_at
 from benchmarks.machine import describe
 from benchmarks.pods import PODS, review_of
+from benchmarks.reviews import Workload, template
 from benchmarks.servers import memory, webhook
 from webhook.demo.standin import ThreadedStandIn
 
@@ -36,11 +37,11 @@ def main() -> int:
     used: list[float] = []
     with tempfile.TemporaryDirectory() as name, ThreadedStandIn() as harbor:
         directory = Path(name)
-        body = directory / "review.json"
-        body.write_bytes(review_of(PODS["typical"]))
+        workload = Workload(directory / "review.json", shapes=300)
+        workload.file.write_bytes(template(review_of(PODS["typical"])))
         with webhook(directory / "webhook", harbor) as server:
             for minute in range(1, minutes + 1):
-                run = drive_at(server, body, _RATE, 60)
+                run = drive_at(server, workload, _RATE, 60)
                 errors += run["errors"]
                 used.append(memory(server.pid)["now"])
                 print(

@@ -39,7 +39,7 @@ class WebhookProcess:
     One replica; a context manager.  It may be stopped by SIGTERM and started again on its ports.
 
     Its serving certificate is for 127.0.0.1, from `authority`; `environment` takes the place of
-    ours, where it is given.
+    ours, and `command` that of this very program, where they are given.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class WebhookProcess:
         drain_seconds: float = 0.0,
         options: tuple[str, ...] = (),
         environment: Mapping[str, str] | None = None,
+        command: Path | None = None,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
@@ -68,7 +69,8 @@ class WebhookProcess:
         self.key_file.write_bytes(pair.private_key_pem.bytes())
         self.program = Program(
             [
-                *(sys.executable, "-m", "webhook", "serve"),
+                *((command,) if command else (sys.executable, "-m", "webhook")),
+                "serve",
                 f"--config={self.config_file}",
                 f"--tls-cert={self.certificate_file}",
                 f"--tls-key={self.key_file}",
