@@ -9,17 +9,6 @@ import structlog
 _MEASURING = {"kube", "node", "slow"}
 
 
-@pytest.fixture(autouse=True)
-def logging_as_at_the_start():
-    """
-    Take back what a command that ran in this process made of logging.
-
-    Else the next logger that is used stays with it, and what it logs is not captured any more.
-    """
-    yield
-    structlog.reset_defaults()
-
-
 def pytest_terminal_summary(terminalreporter):
     """
     Show what the tests with real programs measured, also where they passed.

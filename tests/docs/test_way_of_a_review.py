@@ -13,10 +13,12 @@ from uuid import uuid4
 
 import pytest
 
+from aiohttp.test_utils import RawTestServer
+
 from webhook.config import default_config
 from webhook.image.availability import Availability
 from webhook.process.metrics import WebhookMetrics
-from webhook.server.routes import Service, business_app
+from webhook.server.routes import Reviews
 
 
 ROOT = Path(__file__).parents[2]
@@ -73,8 +75,8 @@ def new_review():
 
 @pytest.fixture
 async def calls(aiohttp_client):
-    service = Service(Known(), WebhookMetrics())
-    client = await aiohttp_client(business_app(service))
+    reviews = Reviews(Known(), WebhookMetrics())
+    client = await aiohttp_client(RawTestServer(reviews.handle))
     calls = Calls()
     sys.setprofile(calls.note)
     try:
