@@ -16,6 +16,8 @@ from aiohttp.test_utils import RawTestServer
 
 from tests.fuzz.reviews import damaged
 from tests.support.oracles import PatchOracle
+from webhook.admission.answers import Answers
+from webhook.admission.review import read_review
 from webhook.config import Config
 from webhook.image.availability import Availability
 from webhook.process.metrics import WebhookMetrics
@@ -112,6 +114,10 @@ def _judge(message, status, answer, patch_oracle):
         assert len(answer.splitlines()) == 1
         assert b"Traceback" not in answer
         return "4xx"
+    # What is remembered of all that came before says the same as a fresh decision.
+    mode = "audit" if "/audit" in message.path else "enforce"
+    fresh = Answers().to(read_review(message.body), Known.policy, Known().availability(), mode)
+    assert fresh.body == answer
     # Bytes that are no UTF-8 are skipped where nobody reads them; Go would put in such marks, too.
     review = json.loads(message.body.decode(errors="replace"))
     document = json.loads(answer)

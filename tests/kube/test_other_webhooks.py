@@ -72,6 +72,42 @@ def pin_in_place_of_the_tag(pod):
             container["image"] = f"{path}{slash}{last.partition(':')[0]}@{DIGEST}"
 
 
+@pytest.mark.parametrize(
+    "owner",
+    [
+        ("postgresql.cnpg.io/v1", "Cluster"),
+        ("operators.coreos.com/v1alpha1", "CatalogSource"),
+        ("kubevirt.io/v1", "VirtualMachineInstance"),
+        ("workloads.kubeblocks.io/v1", "InstanceSet"),
+        ("v1", "Service"),
+        ("apps/v1", "StatefulSet"),
+    ],
+    ids=lambda owner: owner[1],
+)
+async def test_pods_of_operators_keep_their_images(client, make_namespace, tmp_path, owner):
+    """
+    Of operators that compare images; an ordinary StatefulSet's Pod only by its labels.
+    """
+    namespace = await make_namespace("enforce")
+    api_version, kind = owner
+    reference = {"apiVersion": api_version, "kind": kind, "name": "acid", "uid": "a"}
+    web = {"name": "web", "image": "nginx:1"}
+    spilo = {"application": "spilo"}
+
+    async with installation(client, tmp_path, excludePods=["application=spilo"]) as ours:
+        plain, labelled = [
+            (
+                await client.create(
+                    pod(namespace, web, ownerReferences=[reference], labels=labels), dry_run=True
+                )
+            ).expect()
+            for labels in ({}, spilo)
+        ]
+
+    ordinary = ours.cached("library/nginx:1") if kind == "StatefulSet" else "nginx:1"
+    assert [{"web": ordinary}, {"web": "nginx:1"}] == [images(plain), images(labelled)]
+
+
 @pytest.mark.parametrize("proxy", ["auto", None], ids=["gateway", "sidecar"])
 async def test_an_injected_proxy_is_pulled_through_harbor(
     client, make_namespace, tmp_path, name, proxy
