@@ -5,7 +5,6 @@ Docker and what Harbor's installer brings are played, by scripts that check what
 (tests/support/machine); Harbor's health is a stand-in's.
 """
 
-import os
 import socket
 import ssl
 
@@ -19,7 +18,8 @@ from webhook.demo.standin import HarborStandIn, ThreadedStandIn
 from webhook.render import certificates, files, write
 
 
-pytestmark = pytest.mark.slow
+# A machine of its own needs root, as a node does.
+pytestmark = [pytest.mark.node, pytest.mark.slow]
 
 _CONFIG = """
 apiVersion: harbor-cache.io/v1
@@ -31,8 +31,6 @@ vm: {{front: {front}, httpPort: {port}, harborVersion: v2.15.2}}
 
 @pytest.fixture
 def machine(tmp_path):
-    if os.geteuid() != 0:
-        pytest.skip("a machine of its own needs root")
     require_program("debootstrap", "debootstrap")
     require_program("gpg", "gpg")
     with Machine(tmp_path) as running:
