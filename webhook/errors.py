@@ -78,11 +78,14 @@ class ClusterError(HarborCacheError):
 
     Attributes:
         status: the HTTP status, or 0 where there was no answer.
+        detailed: the answer says which object it is about: a refusal on the merits does, a JSON
+            Patch whose ``test`` failed does not.
     """
 
-    def __init__(self, message: str, status: int = 0) -> None:
+    def __init__(self, message: str, status: int = 0, *, detailed: bool = False) -> None:
         super().__init__(message)
         self.status = status
+        self.detailed = detailed
 
 
 class SmokeError(HarborCacheError):

@@ -7,6 +7,7 @@ import pytest
 from tests.support.recovery_pods import HARBOR, UID, creating, pod, running, waiting
 from webhook.controller.pods import WaitingPods
 from webhook.image.rules import Rule, Rules
+from webhook.process.metrics import ControllerMetrics
 from webhook.recovery.evidence import Evidence, Failure
 from webhook.recovery.failure import PullFailure
 
@@ -38,7 +39,7 @@ def evidence():
 
 @pytest.fixture
 def pods(clock, evidence):
-    return WaitingPods(RULES, evidence, clock)
+    return WaitingPods(RULES, evidence, ControllerMetrics(), clock)
 
 
 def stuck(status=None):

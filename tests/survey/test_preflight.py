@@ -2,6 +2,9 @@
 How nodes pull, as their kubelets tell it through the API server.
 """
 
+from contextlib import asynccontextmanager
+
+from tests.support.kube.lists import Response, as_kubernetes_writes
 from webhook.errors import ClusterError
 from webhook.survey import NodePulls
 from webhook.survey.preflight import node_pulls
@@ -23,8 +26,10 @@ class _Nodes:
     def __init__(self, *names):
         self.names = names
 
-    async def pages(self, path):
-        yield [{"metadata": {"name": name}} for name in self.names]
+    @asynccontextmanager
+    async def stream(self, path, query):
+        items = [{"metadata": {"name": name}} for name in self.names]
+        yield Response(as_kubernetes_writes({"metadata": {}, "items": items}))
 
     async def get(self, path):
         name = path.split("/")[4]

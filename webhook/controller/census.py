@@ -15,6 +15,7 @@ from msgspec import convert
 from webhook.errors import ClusterError
 from webhook.image.rules import Rules
 from webhook.kube.api import Kube
+from webhook.kube.listing import Listing
 from webhook.pod.model import MODE_LABEL, Pod
 from webhook.pod.origin import Source, origins, source_of
 from webhook.process.metrics import ControllerMetrics
@@ -49,15 +50,12 @@ async def count_forever(
 
 
 async def _count(kube: Kube, rules: Rules) -> Counter[Source]:
-    namespaces: set[str] = set()
-    async for page in kube.pages(_NAMESPACES, _OPTED_IN):
-        namespaces.update(namespace["metadata"]["name"] for namespace in page)
+    opted_in = Listing(kube, _NAMESPACES, _OPTED_IN)
+    namespaces = {namespace["metadata"]["name"] async for namespace in opted_in}
     counts: Counter[Source] = Counter()
     if not namespaces:
         return counts
-    async for page in kube.pages(_PODS, _UNFINISHED):
-        for pod in page:
-            if pod["metadata"]["namespace"] in namespaces:
-                counts[source_of(origins(convert(pod, Pod), rules))] += 1
-        await asyncio.sleep(0)  # Health must be answered meanwhile.
+    async for pod in Listing(kube, _PODS, _UNFINISHED):
+        if pod["metadata"]["namespace"] in namespaces:
+            counts[source_of(origins(convert(pod, Pod), rules))] += 1
     return counts

@@ -112,7 +112,7 @@ class Recovery:
         self._queued: set[str] = set()
         self._config = config.recovery
         self._pace = Pace(self._config.max_patches_per_second)
-        self.pods = WaitingPods(config.rules.for_records, self._evidence, clock)
+        self.pods = WaitingPods(config.rules.for_records, self._evidence, metrics, clock)
 
     def reconfigure(self, config: Config) -> None:
         """

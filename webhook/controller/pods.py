@@ -4,16 +4,24 @@ What is remembered of the Pods that wait: small, and forgotten with the Pod.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+
+import structlog
 
 from webhook.image.rules import Rules
+from webhook.kube.listing import Head
 from webhook.pod.origin import project_of
+from webhook.process.metrics import ControllerMetrics
 from webhook.recovery.evidence import Evidence
 from webhook.recovery.identity import identity, refused_upstream
 from webhook.recovery.waiting import WatchedPod, watched_pod
 
 
 __all__ = ["Case", "WaitingPods"]
+
+_MOST_TOLD: Final = 1000
+
+_log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -51,11 +59,19 @@ class WaitingPods:
         restored: by the Pod's uid, the containers that were put back.
     """
 
-    def __init__(self, rules: Rules, evidence: Evidence, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        evidence: Evidence,
+        metrics: ControllerMetrics,
+        clock: Callable[[], float],
+    ) -> None:
         self.rules = rules
         self.cases: dict[str, Case] = {}
         self.restored: dict[str, set[str]] = {}
         self._evidence = evidence
+        self._metrics = metrics
+        self._too_large: dict[str, None] = {}
         self._clock = clock
 
     def __iter__(self) -> Iterator[Case]:
@@ -80,6 +96,19 @@ class WaitingPods:
         case.pod = watched
         case.failing = self._failing(watched, case.failing)
         self.cases[watched.uid] = case
+
+    def too_large(self, pod: Head) -> None:
+        """
+        Let go of a Pod that is too large to be looked at, and tell of it once.
+        """
+        self.cases.pop(pod.uid, None)
+        if pod.uid in self._too_large:
+            return
+        self._too_large[pod.uid] = None
+        if len(self._too_large) > _MOST_TOLD:
+            del self._too_large[next(iter(self._too_large))]
+        _log.warning("pod too large", namespace=pod.namespace, pod=pod.name, uid=pod.uid)
+        self._metrics.recovery_failures.labels("too-large").inc()
 
     def gone(self, uid: str) -> None:
         """

@@ -11,6 +11,7 @@ import structlog
 
 from webhook.errors import ClusterError
 from webhook.kube.api import Kube, backoff
+from webhook.kube.listing import Head, Listing, watch
 from webhook.pod.model import REWRITTEN_LABEL
 
 
@@ -32,6 +33,11 @@ class PodHandler(Protocol):
     def seen(self, pod: Mapping[str, Any], *, listed: bool) -> None:
         """
         Take a Pod as it is now: from a list (*listed*), or because it has changed.
+        """
+
+    def too_large(self, pod: Head) -> None:
+        """
+        Take note that a Pod is too large to be looked at.
         """
 
     def gone(self, uid: str) -> None:
@@ -59,12 +65,13 @@ async def follow_pods(
         try:
             if not version:
                 version = await _list(kube, handler)
-            async for change in kube.watch(_PODS, version, _SELECTOR):
+            async for change in watch(kube, _PODS, version, _SELECTOR):
                 failures = 0
-                metadata = change.item.get("metadata") or {}
-                version = metadata.get("resourceVersion") or version
+                version = change.head.version or version
                 if change.kind == "DELETED":
-                    handler.gone(metadata.get("uid", ""))
+                    handler.gone(change.head.uid)
+                elif change.item is None:
+                    handler.too_large(change.head)
                 elif change.kind != "BOOKMARK":
                     handler.seen(change.item, listed=False)
             await asyncio.sleep(_BETWEEN_WATCHES)
@@ -79,13 +86,10 @@ async def follow_pods(
 
 async def _list(kube: Kube, handler: PodHandler) -> str:
     uids = set()
-    version = ""
-    async for page in kube.list_pages(_PODS, _SELECTOR):
-        for pod in page.items:
-            uids.add(pod["metadata"]["uid"])
-            handler.seen(pod, listed=True)
-        version = page.version
-        await asyncio.sleep(0)  # Health must be answered while thousands of Pods are read.
+    listing = Listing(kube, _PODS, _SELECTOR, too_large=handler.too_large)
+    async for pod in listing:
+        uids.add(pod["metadata"]["uid"])
+        handler.seen(pod, listed=True)
     handler.all_listed(frozenset(uids))
     _log.info("pods listed", pods=len(uids))
-    return version
+    return listing.version

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import urlencode
 
 import aiohttp
@@ -29,22 +29,18 @@ from webhook.errors import ClusterError
 from webhook.text import printable
 
 
-__all__ = ["Answer", "Change", "Kube", "Page", "backoff", "connect"]
+__all__ = ["Answer", "Kube", "backoff", "connect", "read_answer"]
 
 _config: Any = _kubernetes_config  # It has no types.
-_PAGE: Final = 500
 _TIMEOUT: Final = 60.0  # Seconds, for one request with its body.
 _DEFAULT_KUBECONFIG: Final = "~/.kube/config"
 _OK: Final = 200
 _NOT_OK: Final = 300
 _UNAUTHORIZED: Final = 401
-_GONE: Final = 410
-_WATCH_SECONDS: Final = 240.0
-_SILENT_SECONDS: Final = 90.0
+_MOST_ANSWER: Final = 16 * 1024 * 1024
 """
-A watch that brings nothing for so long is opened again; bookmarks come about every minute.
+One object has at most 1.5 MiB in etcd; JSON may write six bytes for one of them.
 """
-_MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,26 +74,15 @@ class Answer:
             ClusterError: with the status, if this is none.
         """
         if not _OK <= self.status < _NOT_OK or not isinstance(self.body, dict):
-            raise ClusterError(self.message, self.status)
+            raise self.error()
         return self.body
 
-
-class Page(NamedTuple):
-    """
-    A part of a list, and the version of the whole.
-    """
-
-    items: list[dict[str, Any]]
-    version: str
-
-
-class Change(NamedTuple):
-    """
-    What a watch reports: ``ADDED``, ``MODIFIED``, ``DELETED`` or ``BOOKMARK``, and the object.
-    """
-
-    kind: str
-    item: dict[str, Any]
+    def error(self) -> ClusterError:
+        """
+        Return this answer as an error.
+        """
+        details = self.body.get("details") if isinstance(self.body, dict) else None
+        return ClusterError(self.message, self.status, detailed=bool(details))
 
 
 class Kube:
@@ -136,19 +121,13 @@ class Kube:
             method, path, timeout=timeout, body=body, query=query, content_type=content_type
         )
         try:
-            text = await response.read()
+            return await read_answer(response)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise ClusterError(f"{self.url}: {self._why(error)}") from error
+        except ValueError as error:
+            raise ClusterError(f"{self.url}: answers {path} with {error}") from error
         finally:
             response.release()
-        try:
-            parsed = json.loads(text) if text else {}
-        except ValueError as error:
-            if response.status < 400:  # noqa: PLR2004 - the first that is an error.
-                raise ClusterError(f"{self.url}: answers {path} with no JSON") from error
-            parsed = {}
-        warnings = tuple(response.headers.getall("Warning", ()))
-        return Answer(response.status, parsed, warnings)
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
         """
@@ -161,7 +140,7 @@ class Kube:
         if answer.status == _UNAUTHORIZED:
             raise ClusterError(f"{self.url}: does not accept these credentials", answer.status)
         if answer.status != _OK:
-            raise ClusterError(answer.message, answer.status)
+            raise answer.error()
         return answer.body
 
     async def text(self, path: str) -> str:
@@ -181,43 +160,6 @@ class Kube:
             raise ClusterError(f"{self.url}: {self._why(error)}") from error
         finally:
             response.release()
-
-    async def pages(
-        self, path: str, query: Mapping[str, str] | None = None, limit: int = _PAGE
-    ) -> AsyncIterator[list[dict[str, Any]]]:
-        """
-        Yield the items of a list, page by page, so that no more than one is held in memory.
-
-        Raises:
-            ClusterError: with the status, if the API server refuses or goes away.
-        """
-        async for page in self.list_pages(path, query, limit):
-            yield page.items
-
-    async def list_pages(
-        self, path: str, query: Mapping[str, str] | None = None, limit: int = _PAGE
-    ) -> AsyncIterator[Page]:
-        """
-        Yield a list as `pages` does, with the version that a watch goes on from.
-        """
-        token = ""
-        while True:
-            wanted = {**(query or {}), "limit": str(limit)}
-            if token:
-                wanted["continue"] = token
-            answer = await self.request("GET", path, query=wanted)
-            metadata = answer.body.get("metadata") or {}
-            if answer.status == _GONE and token and metadata.get("continue"):
-                # The snapshot was compacted meanwhile; this token goes on with a newer one.
-                token = metadata["continue"]
-                continue
-            if answer.status != _OK:
-                raise ClusterError(answer.message, answer.status)
-            items: list[dict[str, Any]] = answer.body.get("items") or []
-            yield Page(items, str(metadata.get("resourceVersion", "")))
-            token = metadata.get("continue") or ""
-            if not token:
-                return
 
     async def replace(self, path: str, item: dict[str, Any]) -> dict[str, Any]:
         """
@@ -242,46 +184,37 @@ class Kube:
         Apply a JSON Patch.
 
         Raises:
-            ClusterError: with 422 if a ``test`` failed, or a policy said no.
+            ClusterError: with 422 and without details if a ``test`` failed; with what a policy said.
         """
         content_type = "application/json-patch+json"
         return (await self.request("PATCH", path, operations, content_type=content_type)).expect()
 
-    async def watch(
-        self, path: str, version: str, query: Mapping[str, str] | None = None
-    ) -> AsyncIterator[Change]:
+    @asynccontextmanager
+    async def stream(
+        self, path: str, query: Mapping[str, str], *, silence: float | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         """
-        Yield what changes in the collection at *path* after *version*; ends after some minutes.
+        Open an answer that is read bit by bit, whatever its status; closed afterwards.
 
-        Go on with the ``resourceVersion`` of the last object seen, bookmarks included.
+        Args:
+            path: what to get.
+            query: as in `request`.
+            silence: it is given up after so many seconds without a byte.
 
         Raises:
-            ClusterError: with 410 if that version is gone, so that a new list is needed.
+            ClusterError: if there is no answer, or it breaks off while it is read.
         """
-        wanted = {
-            **(query or {}),
-            "watch": "true",
-            "resourceVersion": version,
-            "allowWatchBookmarks": "true",
-            "timeoutSeconds": str(int(_WATCH_SECONDS * random.uniform(1, 1.5))),  # noqa: S311
-        }
-        timeout = aiohttp.ClientTimeout(connect=self._timeout, sock_read=_SILENT_SECONDS)
-        response = await self._send("GET", path, timeout=timeout, query=wanted)
+        timeout = aiohttp.ClientTimeout(
+            connect=self._timeout, sock_read=self._timeout if silence is None else silence
+        )
+        response = await self._send("GET", path, timeout=timeout, query=query)
         try:
-            if response.status != _OK:
-                raise ClusterError(f"HTTP {response.status}", response.status)
-            async for line in _lines(response):
-                event = json.loads(line)
-                item = event["object"]
-                if event["type"] == "ERROR":
-                    raise ClusterError(str(item.get("message")), int(item.get("code") or 0))
-                yield Change(event["type"], item)
+            yield response
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise ClusterError(f"{self.url}: {self._why(error)}") from error
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ClusterError(f"{self.url}: the watch on {path} brings no events") from error
         finally:
-            response.close()
+            # Gives the connection back where all was read, and closes it otherwise.
+            response.release()
 
     async def _send(
         self,
@@ -321,6 +254,27 @@ class Kube:
         if isinstance(error, aiohttp.ClientConnectorError):
             return f"can't be reached: {error.os_error.strerror or error.os_error}"
         return f"the connection broke: {error}" if str(error) else "the connection broke"
+
+
+async def read_answer(response: aiohttp.ClientResponse) -> Answer:
+    """
+    Read *response* to its end, up to a bound that no object of Kubernetes reaches.
+
+    Raises:
+        ValueError: if a success is no JSON, or anything is longer; the message says what it is.
+    """
+    text = bytearray()
+    async for chunk in response.content.iter_any():
+        text += chunk
+        if len(text) > _MOST_ANSWER:
+            raise ValueError(f"more than {_MOST_ANSWER} bytes")
+    try:
+        parsed = json.loads(text) if text else {}
+    except ValueError as error:
+        if response.status < 400:  # noqa: PLR2004 - the first that is an error.
+            raise ValueError("no JSON") from error
+        parsed = {}
+    return Answer(response.status, parsed, tuple(response.headers.getall("Warning", ())))
 
 
 def backoff(failures: int, longest: float = 30.0) -> float:
@@ -418,19 +372,3 @@ def _name(kubeconfig: Path | None) -> str:
     return str(
         kubeconfig or os.environ.get("KUBECONFIG") or Path(_DEFAULT_KUBECONFIG).expanduser()
     )
-
-
-async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """
-    Yield whole lines; aiohttp's own `readline` gives up on those longer than its buffer.
-    """
-    rest = bytearray()
-    async for chunk in response.content.iter_any():
-        rest += chunk
-        if b"\n" in chunk:
-            *whole, rest = rest.split(b"\n")
-            for line in whole:
-                if line:
-                    yield bytes(line)
-        if len(rest) > _MAX_EVENT_BYTES:
-            raise ClusterError("the watch brings a line without an end")

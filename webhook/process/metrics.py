@@ -41,6 +41,7 @@ _RECOVERY_FAILURES: Final = (
     "api-error",
     "quarantine",
     "quarantine-full",
+    "too-large",
 )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from webhook.errors import ClusterError
 from webhook.kube.api import Kube
+from webhook.kube.listing import MAX_OBJECT_BYTES, Head, Listing
 from webhook.pod.decision import Policy
 from webhook.survey.model import Survey, Unseen
 from webhook.survey.release import CONFIGURATIONS
@@ -144,20 +145,25 @@ class _Listing:
         what = f"{kind.lower()}s" + (f" in {namespace}" if namespace else "")
         try:
             count = 0
-            async for item in self._items(kind, namespace):
+            large: list[Head] = []
+            async for item in self._items(kind, namespace, large):
                 add(item)
                 count += 1
                 if not count % 100:
                     self._progress(what, count)
             self._progress(what, count)
             self.listed += 1
+            if large:
+                self.unseen.append(_passed_over(what, large))
         except ClusterError as error:
             if forbidden and error.status == HTTPStatus.FORBIDDEN:
                 return False
             self.unseen.append(Unseen(what, str(error)))
         return True
 
-    async def _items(self, kind: str, namespace: str) -> AsyncIterator[Mapping[str, Any]]:
+    async def _items(
+        self, kind: str, namespace: str, large: list[Head]
+    ) -> AsyncIterator[Mapping[str, Any]]:
         """
         Yield every object of a list once, also where the list has to be begun again.
         """
@@ -166,15 +172,25 @@ class _Listing:
         seen: set[str] = set()
         for attempt in (1, 2):
             try:
-                async for page in self._cluster.pages(path, _QUERIES.get(kind)):
-                    for item in page:
-                        uid = str(item["metadata"].get("uid", ""))
-                        if uid not in seen:
-                            seen.add(uid)
-                            yield item
+                async for item in Listing(
+                    self._cluster, path, _QUERIES.get(kind), too_large=large.append
+                ):
+                    uid = str(item["metadata"].get("uid", ""))
+                    if uid not in seen:
+                        seen.add(uid)
+                        yield item
             except ClusterError as error:
                 # A list that takes minutes outlives its version; it is begun again, once.
                 if error.status != HTTPStatus.GONE or attempt > 1:
                     raise
             else:
                 return
+
+
+def _passed_over(what: str, large: Sequence[Head]) -> Unseen:
+    first = f"{large[0].namespace}/{large[0].name}".lstrip("/")
+    limit = MAX_OBJECT_BYTES >> 20
+    return Unseen(
+        f"{len(large)} {what}",
+        f"larger than {limit} MiB as JSON, {first} among them; the webhook leaves such Pods alone",
+    )

@@ -17,6 +17,7 @@ from typing import Any, Final
 from webhook.errors import ClusterError
 from webhook.image.decision import Rewrite, rewrite_by_rules
 from webhook.kube.api import Kube
+from webhook.kube.listing import Listing
 from webhook.pod.decision import Policy
 from webhook.pod.model import MODE_LABEL
 from webhook.survey.model import NodePulls, PreflightResult, Survey, Unseen
@@ -78,8 +79,8 @@ async def node_pulls(cluster: Kube, unseen: list[Unseen]) -> list[NodePulls]:
     """
     names: list[str] = []
     try:
-        async for page in cluster.pages("/api/v1/nodes"):
-            names += [str(item["metadata"]["name"]) for item in page]
+        async for item in Listing(cluster, "/api/v1/nodes"):
+            names.append(str(item["metadata"]["name"]))  # noqa: PERF401 -- Those before an error.
     except ClusterError as error:
         unseen.append(Unseen("how nodes pull", str(error)))
         return []

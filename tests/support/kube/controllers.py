@@ -11,6 +11,7 @@ import sys
 import time
 
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 
@@ -44,6 +45,17 @@ class Controller:
                 self._command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ}
             )
         return self
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    def peak_bytes(self):
+        """
+        Return the most memory that the process has had so far.
+        """
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
     def stop(self, number=signal.SIGTERM):
         """

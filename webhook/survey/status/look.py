@@ -5,7 +5,7 @@ Look at an installation through the API server: its objects, and what every repl
 import asyncio
 import re
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,7 @@ from msgspec import convert
 from webhook.errors import ClusterError, ConfigError, QuarantineError
 from webhook.image.quarantine import Quarantine
 from webhook.kube.api import Kube
+from webhook.kube.listing import Listing
 from webhook.pod.model import MODE_LABEL, Pod
 from webhook.pod.origin import origins, source_of
 from webhook.survey.model import Unseen
@@ -223,13 +224,11 @@ class _Looker:
     async def _count(self, team: Team) -> None:
         rules = self.facts.config.rules if self.facts.config else None
         try:
-            async for page in self._kube.pages(
-                f"/api/v1/namespaces/{team.name}/pods", _UNFINISHED
-            ):
-                for item in page:
-                    if rules is not None:
-                        team.pods[str(source_of(origins(convert(item, Pod), rules)))] += 1
-                    team.waiting += _waits(item)
+            path = f"/api/v1/namespaces/{team.name}/pods"
+            async for item in Listing(self._kube, path, _UNFINISHED):
+                if rules is not None:
+                    team.pods[str(source_of(origins(convert(item, Pod), rules)))] += 1
+                team.waiting += _waits(item)
         except ClusterError as error:
             self.unseen.append(Unseen(f"the Pods of {team.name}", str(error)))
 
@@ -253,19 +252,13 @@ class _Looker:
         """
         items: list[dict[str, Any]] = []
         try:
-            async for page in _pages(self._kube, path, query):
-                items += page
+            async for item in Listing(self._kube, path, query):
+                items.append(item)  # noqa: PERF401 -- Those before an error.
         except ClusterError as error:
             if not what:
                 raise
             self.unseen.append(Unseen(what, str(error)))
         return items
-
-
-def _pages(
-    kube: Kube, path: str, query: Mapping[str, str] | None
-) -> AsyncIterator[list[dict[str, Any]]]:
-    return kube.pages(path, query)
 
 
 def _belongs(pod: Mapping[str, Any], name: str) -> bool:
