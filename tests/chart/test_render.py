@@ -352,7 +352,7 @@ def test_the_controller_s_role_names_its_objects(objects):
 
     assert {
         ("", "pods", ()): {"get", "list", "watch", "patch"},
-        ("", "namespaces", ()): {"list"},
+        ("", "namespaces", ()): {"list", "watch"},
         ("", "events", ()): {"create"},
         ("admissionregistration.k8s.io", "mutatingwebhookconfigurations", (NAME,)): {
             "get",
@@ -367,7 +367,7 @@ def test_the_controller_s_role_names_its_objects(objects):
     } == grants(role["rules"])
 
 
-def test_other_modes_grant_neither_secrets_nor_the_webhook_configuration():
+def test_other_modes_grant_no_secrets_and_no_change_of_the_webhook_configuration():
     """
     Where the controller does not look after the certificate, it may not touch what belongs to it.
     """
@@ -375,7 +375,9 @@ def test_other_modes_grant_neither_secrets_nor_the_webhook_configuration():
     text = json.dumps([item for item in objects if item["kind"] in ("Role", "ClusterRole")])
 
     assert "secrets" not in text
-    assert "mutatingwebhookconfigurations" not in text
+    cluster_role = named(objects, "ClusterRole", f"{NAME}-controller")
+    (rule,) = [r for r in cluster_role["rules"] if "mutatingwebhook" in r["resources"][0]]
+    assert ["get"] == rule["verbs"]
     assert [f"{NAME}-controller-pods"] == [
         item["metadata"]["name"] for item in objects if item["kind"] == "ValidatingAdmissionPolicy"
     ]

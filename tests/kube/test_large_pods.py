@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.faults.memory import memory_limit
+from tests.faults.memory import memory_group
 from tests.faults.scenario import NotRun
 from tests.support.kube.controllers import Controller, Pods, config_for, eventually, started
 from webhook.demo.standin.server import HarborStandIn
@@ -30,9 +30,10 @@ def limited(controller):
     Put a started controller under the chart's limit, where the machine lets us.
     """
     try:
-        with memory_limit(controller.pid, _LIMIT) as kills:
+        with memory_group(_LIMIT) as group:
+            group.add(controller.pid)
             try:
-                yield kills
+                yield lambda: group.kills
             finally:
                 controller.ensure_stopped()  # The group can't be removed before.
     except NotRun as reason:

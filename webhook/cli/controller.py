@@ -57,6 +57,12 @@ _NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/nam
     help="The webhook's Service; the certificate is made out to its names.",
 )
 @click.option(
+    "--fence",
+    metavar="SHA256",
+    help="The fingerprint of the rules by which the cluster's policy lets Pods be moved to Harbor."
+    "  Where those of the config have another, none is moved there.  [default: not compared]",
+)
+@click.option(
     "--quarantine-configmap",
     default="harbor-cache-webhook-quarantine",
     show_default=True,
@@ -109,6 +115,7 @@ def controller(
     tls_secret: str,
     webhook_configuration: str,
     service: str,
+    fence: str | None,
     quarantine_configmap: str,
     lease: str,
     host: str,
@@ -144,6 +151,7 @@ def controller(
             webhook_configuration=webhook_configuration,
             service=service,
         ),
+        fence=fence,
         quarantine_configmap=quarantine_configmap,
         lease=lease,
         host=host,

@@ -1,56 +1,52 @@
 """
-Recovery at work: it follows our Pods, plans every moment, and patches at the configured pace.
+Recovery at work: it follows Pods, plans every moment, and patches at the configured pace.
 
 Nothing is trusted for long: right before a patch the Pod is read and decided on once more, and
-the patch itself tests what it rests on.
+the patch itself tests what it rests on.  What is said about one Pod is that Pod's affair; only
+what concerns the API server itself slows all down.
 """
 
 import asyncio
 import random
 import time
 
+from collections import Counter
 from collections.abc import Callable
-from typing import Final, Protocol
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Any, Final, Literal, Protocol
 
 import structlog
 
 from webhook.config import Config
-from webhook.controller.pace import Pace
+from webhook.controller.messages import Reporter, is_about_the_pod
+from webhook.controller.nodes import Nodes
+from webhook.controller.pace import Pace, Turns
 from webhook.controller.pods import Case, WaitingPods
-from webhook.controller.watch import follow_pods
+from webhook.controller.store import Store
+from webhook.controller.watch import LABELLED, PENDING, follow
 from webhook.errors import ClusterError, RecoveryError
-from webhook.image.availability import State
+from webhook.image.availability import Availability, State
 from webhook.kube.api import Kube, backoff
-from webhook.kube.events import Events, Subject
-from webhook.process.logs import clean
+from webhook.kube.events import Events
 from webhook.process.metrics import ControllerMetrics
-from webhook.recovery.evidence import Evidence, Failure, Verdict
+from webhook.recovery.evidence import Evidence, Failure
 from webhook.recovery.failure import PullFailure
-from webhook.recovery.patch import restore_patch
-from webhook.recovery.restore import (
-    Cause,
-    Health,
-    Left,
-    LeftReason,
-    Plan,
-    Restore,
-    plan_restores,
-)
-from webhook.recovery.waiting import WatchedPod, watched_pod
+from webhook.recovery.ladder import Memory, Waits
+from webhook.recovery.memory import PodMemory
+from webhook.recovery.move import Cause, Health, LeftReason, Move, Plan, Side
+from webhook.recovery.patch import move_patch
+from webhook.recovery.plan import Knowledge, plan
 
 
-__all__ = ["HealthSource", "QuarantineKeeper", "Recovery"]
+__all__ = ["HealthSource", "Recovery"]
 
 _TICK: Final = 0.5
 _JUDGE_EVERY: Final = 2.0
 _BREATHE_EVERY: Final = 200
-_MAX_ATTEMPTS: Final = 5
-_REFUSED_AGAIN_AFTER: Final = 5.0
-_NODE_EVENT_EVERY: Final = 3600.0
-
-_NOT_FOUND: Final = 404
-_CHANGED: Final = frozenset({409, 422})
-_FORBIDDEN: Final = frozenset({401, 403})
+_AT_ONCE: Final = 8
+_CHANGED_AGAIN_AFTER: Final = 0.5
+_LONGEST_AFTER_CHANGE: Final = 30.0
 
 _log = structlog.get_logger()
 
@@ -65,20 +61,9 @@ class HealthSource(Protocol):
         Return a project's state, and for how many seconds it has been that.
         """
 
-
-class QuarantineKeeper(Protocol):
-    """
-    Where verdicts go, and what is counted out by now.
-    """
-
-    def counted_out(self, project: str) -> float | None:
+    def view(self) -> Availability:
         """
-        Return for how many seconds *project* has been counted out; None if it is not.
-        """
-
-    async def apply(self, verdict: Verdict) -> tuple[str, ...]:
-        """
-        Write what follows from *verdict*, and return the images that someone has dismissed.
+        Return what admission goes by.
         """
 
 
@@ -95,48 +80,123 @@ class Recovery:
         *,
         metrics: ControllerMetrics,
         events: Events,
-        quarantine: QuarantineKeeper,
+        memory: Store,
+        mode: Callable[[str], Literal["enforce", "audit", ""]],
+        no_rescue: Callable[[Config], str] = lambda _: "",
+        waits: Waits | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
+        """
+        Begin with nothing known.
+
+        Args:
+            kube: where.
+            config: the config file's content.
+            health: what is known of Harbor.
+            metrics: what is counted.
+            events: where people are told.
+            memory: what outlives this process.
+            mode: the mode of a namespace, by its name.
+            no_rescue: why nothing may be rescued by that config; empty where it may.
+            waits: how long everything waits, if not as usual.
+            clock: a clock that nobody sets, in seconds.
+            wall: the time, in seconds since 1970.
+        """
         self._kube = kube
         self._health_source = health
         self._metrics = metrics
-        self._events = events
-        self._quarantine = quarantine
+        self._memory = memory
+        self._mode = mode
+        self._no_rescue = no_rescue
+        self._waits = waits or Waits()
         self._clock = clock
         self._wall = wall
         self._evidence = Evidence()
-        self._nodes_told: dict[str, float] = {}
-        self._queue: asyncio.Queue[str] = asyncio.Queue()
-        self._queued: set[str] = set()
-        self._config = config.recovery
-        self._pace = Pace(self._config.max_patches_per_second)
-        self.pods = WaitingPods(config.rules.for_records, self._evidence, metrics, clock)
+        self._nodes = Nodes(events)
+        self._reporter = Reporter(metrics, events)
+        self._turns = Turns()
+        self._calm_again = 0.0
+        self._troubles = 0
+        self._counts: Counter[str] = Counter()
+        self._pace = Pace(config.recovery.max_patches_per_second)
+        self.pods = WaitingPods(
+            config.rules.for_records, self._evidence, metrics, clock, self._waits
+        )
+        self._policy_for: tuple[object, ...] = ()
+        self.reconfigure(config)
 
     def reconfigure(self, config: Config) -> None:
         """
         Go by another config from now on.
         """
-        self._config = config.recovery
+        self._file = config
+        self._rescue_off = self._no_rescue(config)
+        rescue = config.recovery.rescue and not self._rescue_off
+        self._config = config.recovery.model_copy(update={"rescue": rescue})
         self._pace.per_second = self._config.max_patches_per_second
-        self.pods.rules = config.rules.for_records
+        if self._rescue_off:
+            _log.warning("nothing is rescued", why=self._rescue_off)
+        self._take_former()
 
-    def status(self) -> dict[str, int]:
+    def status(self) -> dict[str, Any]:
         """
-        Return how many Pods wait, and how many are about to be put back.
+        Return what waits, and why more is not done about it.
         """
-        return {"waiting": len(self.pods.cases), "queued": len(self._queued)}
+        waiting = sum(bool(case.pod.waiting) for case in self.pods.cases.values())
+        off = self._rescue_off or ("" if self._config.rescue else "the config says rescue: false")
+        return {
+            "waiting": waiting,
+            "queued": len(self._turns),
+            "rescue": off or "on",
+            "toRescue": {name: self._counts[name] for name in ("enforce", "audit")},
+            "blockedNodes": sorted(self._nodes.blocked),
+            "formerRules": [
+                {"registry": rule.host, "project": rule.project}
+                for former in self._policy.rules.former
+                for rule in former.rules
+            ],
+        }
 
     async def run(self) -> None:
         """
         Recover for ever.  Cancel to stop.
         """
         async with asyncio.TaskGroup() as group:
-            group.create_task(follow_pods(self._kube, self.pods))
+            group.create_task(follow(self._kube, LABELLED, self.pods.view(LABELLED.name)))
+            group.create_task(follow(self._kube, PENDING, self.pods.view(PENDING.name)))
             group.create_task(self._plan_forever())
-            group.create_task(self._patch_forever())
             group.create_task(self._judge_forever())
+            for _ in range(_AT_ONCE):
+                group.create_task(self._patch_forever())
+
+    def _take_former(self) -> None:
+        """
+        Go by the rules that were in force lately, too, for what was rewritten by them.
+        """
+        wanted = self._file, self._memory.former
+        if wanted != self._policy_for:
+            self._policy_for = wanted
+            policy = self._file.policy
+            self._policy = replace(policy, rules=self._memory.former.onto(policy.rules))
+            self.pods.rules = self._policy.rules.for_records
+
+    def _knowledge(self) -> Knowledge:
+        return Knowledge(
+            policy=self._policy,
+            config=self._config,
+            availability=self._memory.onto(self._health_source.view()),
+            health=self._health,
+            mode=self._mode,
+            waits=self._waits,
+        )
+
+    def _health(self, project: str) -> Health:
+        state, seconds = self._health_source.since(project)
+        suspended = self._memory.suspended(project)
+        if suspended is not None and state in (State.AVAILABLE, State.CACHE_ONLY):
+            return Health(State.UNAVAILABLE, suspended)
+        return Health(state, seconds)
 
     async def _plan_forever(self) -> None:
         while True:
@@ -147,239 +207,176 @@ class Recovery:
             await asyncio.sleep(max(_TICK, 4 * (self._clock() - started)))
 
     async def _plan_all(self) -> None:
+        self._take_former()
+        known = self._knowledge()
         due = []
+        counts: Counter[str] = Counter()
         for number, case in enumerate(self.pods):
             if number % _BREATHE_EVERY == 0:
                 await asyncio.sleep(0)
-            plan = self._plan(case.pod, case)
-            self._report(case, plan)
+            if not case.pod.waiting:
+                continue
+            found = self._plan(case, known)
+            self._reporter.left(case, found.left)
+            rescues = any(move.to is Side.HARBOR for move in (*found.moves, *found.later))
+            counts["enforce"] += rescues
+            counts["audit"] += bool(found.audited)
             uid = case.pod.uid
-            if plan.restores and uid not in self._queued and case.not_before <= self._clock():
-                due.append(uid)
+            if found.moves and uid not in self._turns and case.not_before <= self._clock():
+                due.append((case.pod.namespace, uid))
+        self._counts = counts
+        for name in ("enforce", "audit"):
+            self._metrics.pods_to_rescue.labels(name).set(counts[name])
         random.shuffle(due)
-        for uid in due:
-            self._queued.add(uid)
-            self._queue.put_nowait(uid)
+        for namespace, uid in due:
+            self._turns.put(namespace, uid)
 
-    def _plan(self, pod: WatchedPod, case: Case) -> Plan:
-        return plan_restores(
-            pod,
-            rules=self.pods.rules,
-            health=self._health,
-            failing_for=case.failing_for(self._clock()),
-            restored=self.pods.restored.get(pod.uid, ()),
-            now=self._wall(),
-            config=self._config,
-        )
-
-    def _health(self, project: str) -> Health:
-        state, seconds = self._health_source.since(project)
-        counted_out = self._quarantine.counted_out(project)
-        if counted_out is not None and state in (State.AVAILABLE, State.CACHE_ONLY):
-            return Health(State.UNAVAILABLE, counted_out)
-        return Health(state, seconds)
+    def _plan(self, case: Case, known: Knowledge) -> Plan:
+        found = plan(case.pod, case.memory, known, now=self._clock(), wall=self._wall())
+        if case.labelled and self._memory.ready:
+            return found
+        # Rules of before may still make sense of it; and whoever has written Harbor's name into a
+        # Pod by hand is none of our business.
+        left = tuple(e for e in found.left if e.reason is not LeftReason.RECORD_MISMATCH)
+        if case.labelled:
+            return replace(found, left=left)
+        moves = tuple(move for move in found.moves if move.to is Side.HARBOR)
+        return replace(found, moves=moves, left=left)
 
     async def _patch_forever(self) -> None:
-        failures = 0
         while True:
-            uid = await self._queue.get()
-            await self._pace.turn()
+            namespace, uid = await self._turns.next()
+            refused: bool | None = None
             try:
-                await self._restore(uid)
-                failures = 0
-            except ClusterError as error:
-                failures += 1
-                cause = "forbidden" if error.status in _FORBIDDEN else "api-error"
-                self._metrics.recovery_failures.labels(cause).inc()
-                wait = backoff(failures)
-                _log.warning(
-                    "pod not restored", cause=cause, error=str(error), again_in=round(wait, 1)
-                )
-                await asyncio.sleep(wait)
+                refused = await self._take_turn(uid)
             finally:
-                self._queued.discard(uid)
+                self._turns.done(namespace, uid, refused=refused)
 
-    async def _restore(self, uid: str) -> None:
+    async def _take_turn(self, uid: str) -> bool | None:
         """
-        Look at a Pod once more, and put back what is still to be put back.
+        Move a Pod when it is time; return whether that was refused, or None if nothing came of it.
+        """
+        await asyncio.sleep(self._calm_again - self._clock())
+        await self._pace.turn()
+        try:
+            refused = await self._move(uid)
+        except ClusterError as error:
+            self._troubles += 1
+            wait = backoff(self._troubles)
+            self._calm_again = self._clock() + wait
+            self._metrics.recovery_failures.labels("api-error").inc()
+            _log.warning("pod not moved", error=str(error), again_in=round(wait, 1))
+            refused = None
+        else:
+            self._troubles = 0
+        if refused is not False:
+            self._pace.give_back()
+        return refused
+
+    async def _move(self, uid: str) -> bool | None:
+        """
+        Look at a Pod once more, and move what is still to be moved.
+
+        Raises:
+            ClusterError: if the API server itself is in trouble.
         """
         case = self.pods.cases.get(uid)
         if case is None:
-            return
+            return None
         path = f"/api/v1/namespaces/{case.pod.namespace}/pods/{case.pod.name}"
+        side = Side.UPSTREAM
         try:
             body = await self._kube.get(path)
-            pod = watched_pod(body)
-            if pod is None or pod.uid != uid:
-                return  # The watch is about to say so.
+            if body["metadata"].get("uid") != uid:
+                return None  # The watch is about to say so.
             self.pods.seen(body, listed=True)
-            restores = self._plan(pod, case).restores
-            if not restores:
-                return
-            patched = await self._kube.json_patch(path, restore_patch(body, restores))
+            if uid not in self.pods.cases:
+                return None
+            moves = self._plan(case, self._knowledge()).moves
+            if not moves:
+                return None
+            side = moves[0].to
+            operations = move_patch(body, moves)
+            before = case.memory
+            case.memory = before.sending(moves)
+            patched = await self._kube.json_patch(path, operations)
         except RecoveryError as error:
-            self._refused(case, str(error))
+            self._changed(case, str(error))
+            return None
         except ClusterError as error:
-            if error.status == _NOT_FOUND:
-                self.pods.gone(uid)
-            elif error.status in _CHANGED:
-                self._refused(case, str(error))
-            else:
-                raise
-        else:
-            self._done(pod, case, restores)
-            self.pods.seen(patched, listed=True)
+            return self._failed(case, side, error)
+        self._done(case, before, moves, patched)
+        return False
 
-    def _refused(self, case: Case, why: str) -> None:
+    def _failed(self, case: Case, side: Side, error: ClusterError) -> bool | None:
         """
-        Take note that the Pod has changed, or that a policy said no; try again later, not at once.
+        Take what the API server says about one Pod for that Pod's affair.
+
+        Raises:
+            ClusterError: if it says nothing about the Pod.
         """
-        case.attempts += 1
-        pod = case.pod
-        self._metrics.recovery_failures.labels("conflict").inc()
-        last = case.attempts >= _MAX_ATTEMPTS
-        wait = float("inf") if last else _REFUSED_AGAIN_AFTER * 2.0 ** (case.attempts - 1)
+        if error.status == HTTPStatus.NOT_FOUND:
+            self.pods.gone(case.pod.uid)
+            return None
+        if error.status == HTTPStatus.UNPROCESSABLE_ENTITY and not error.detailed:
+            self._changed(case, str(error))  # A `test` has failed: nobody has refused anything.
+            return None
+        if not is_about_the_pod(error):
+            raise error
+        # It alone waits, for as long as it takes; no other Pod does.
+        case.memory = case.memory.refused(self._clock(), self._waits)
+        self._reporter.refused(case, side, error)
+        return True
+
+    def _changed(self, case: Case, why: str) -> None:
+        """
+        Take note that the Pod has changed under our hands; it is read again, a moment later.
+        """
+        case.changes += 1
+        wait = min(_CHANGED_AGAIN_AFTER * 2.0**case.changes, _LONGEST_AFTER_CHANGE)
         case.not_before = self._clock() + wait
-        _log.warning(
-            "restore refused",
-            namespace=pod.namespace,
-            pod=pod.name,
-            attempt=case.attempts,
-            given_up=last,
-            error=why,
+        self._reporter.changed(case, why)
+
+    def _done(
+        self, case: Case, before: PodMemory, moves: tuple[Move, ...], patched: dict[str, Any]
+    ) -> None:
+        now = self._clock()
+        version = patched["metadata"].get("resourceVersion") or ""
+        number = int(version) if version.isascii() and version.isdigit() else 0
+        case.memory = case.memory.moved(moves, now, self._waits, number)
+        case.changes, case.not_before = 0, 0.0
+        self._reporter.moved(case, moves)
+        for move in moves:
+            if move.cause is Cause.FAILS and not move.foreign and case.pod.node:
+                self._note_failure(case, before.of(move.container.name), move)
+        self.pods.seen(patched, listed=True)
+
+    def _note_failure(self, case: Case, before: Memory, move: Move) -> None:
+        now = self._clock()
+        since = now if before.since is None else before.since
+        health = self._health(move.project)
+        self._evidence.failed(
+            Failure(
+                image=move.identity,
+                project=move.project,
+                node=case.pod.node,
+                namespace=case.pod.namespace,
+                since=since,
+                at=now,
+                failure=before.failure or PullFailure.UNKNOWN,
+                steady=health.state is State.AVAILABLE and health.seconds >= now - since,
+            )
         )
-        if last:
-            self._events.tell(
-                _subject(pod),
-                "HarborCacheRestoreRefused",
-                f"Could not be put back to its original image: {why}. Is there a policy that"
-                " allows only images of Harbor? Delete the Pod to have it made anew.",
-                warning=True,
-            )
-
-    def _done(self, pod: WatchedPod, case: Case, restores: tuple[Restore, ...]) -> None:
-        names = self.pods.restored.setdefault(pod.uid, set())
-        for cause in {restore.cause for restore in restores}:
-            self._metrics.pods_recovered.labels(cause.value).inc()
-        for restore in restores:
-            container = restore.container
-            names.add(container.name)
-            _log.info(
-                "container restored",
-                namespace=pod.namespace,
-                pod=pod.name,
-                uid=pod.uid,
-                node=pod.node,
-                container=container.name,
-                image=clean(container.image),
-                original=clean(restore.original),
-                cause=restore.cause.value,
-                waiting=container.reason,
-                project=restore.project,
-                state=restore.state.value,
-            )
-            self._events.tell(
-                _subject(pod),
-                "HarborCacheRestored",
-                f"Container {container.name}: {_WHY[restore.cause]}; put back from"
-                f" {clean(container.image)} to {clean(restore.original)}.",
-            )
-            if restore.cause is Cause.FAILS and not restore.moved and pod.node:
-                now = self._clock()
-                _, since = case.failing.get(container.name, ("", now))
-                health = self._health(restore.project)
-                self._evidence.failed(
-                    Failure(
-                        image=restore.identity,
-                        project=restore.project,
-                        node=pod.node,
-                        namespace=pod.namespace,
-                        since=since,
-                        at=now,
-                        failure=container.failure or PullFailure.UNKNOWN,
-                        steady=health.state is State.AVAILABLE and health.seconds >= now - since,
-                    )
-                )
-
-    def _report(self, case: Case, plan: Plan) -> None:
-        """
-        Say once per container that it is left as it is, and why.
-        """
-        for left in plan.left:
-            key = left.container.name, f"{left.reason} {left.image}"
-            if key in case.reported:
-                continue
-            case.reported.add(key)
-            pod = case.pod
-            self._metrics.recovery_failures.labels(left.reason.value).inc()
-            _log.warning(
-                "container left",
-                namespace=pod.namespace,
-                pod=pod.name,
-                uid=pod.uid,
-                container=left.container.name,
-                image=clean(left.image),
-                record=clean(left.container.record),
-                reason=left.reason.value,
-            )
-            self._events.tell(_subject(pod), "HarborCacheNotRestored", _advice(left), warning=True)
 
     async def _judge_forever(self) -> None:
         while True:
+            if self._config.enabled:
+                await self._judge()
             await asyncio.sleep(_JUDGE_EVERY)
-            if not self._config.enabled:
-                continue
-            verdict = self._evidence.judge(self._clock())
-            for image in await self._quarantine.apply(verdict):
-                self._evidence.forget(image)
-            for node, images in verdict.nodes.items():
-                self._tell_of_node(node, images)
 
-    def _tell_of_node(self, node: str, images: int) -> None:
+    async def _judge(self) -> None:
         now = self._clock()
-        if now - self._nodes_told.get(node, float("-inf")) < _NODE_EVENT_EVERY:
-            return
-        self._nodes_told[node] = now
-        _log.warning("node can't pull", node=node, images=images)
-        self._events.tell(
-            # The kubelet's own Events about a node carry its name as uid.
-            Subject("Node", node, uid=node),
-            "HarborCachePullsFail",
-            f"All {images} images that were to be pulled from Harbor lately failed on this node."
-            " Does its container runtime trust Harbor's certificate, and can it reach Harbor?",
-            warning=True,
-        )
-
-
-_WHY: Final = {
-    Cause.UNAVAILABLE: "Harbor, or this project of it, is unavailable",
-    Cause.HANGS: "Harbor, or this project of it, is unavailable, and the pull hangs",
-    Cause.FAILS: "Harbor is there, but could not serve this image",
-}
-
-
-def _advice(left: Left) -> str:
-    """
-    Say what happened, and what to do about it.
-    """
-    image, original = clean(left.image), clean(left.original)
-    if left.reason is LeftReason.IMAGE_VOLUME:
-        return (
-            f"The image of a volume can't be pulled from Harbor: {image}. A volume's image can't"
-            f" be changed in place: delete the Pod, and use {original} or opt the Pod out with"
-            " the label harbor-cache.io/mode: off."
-        )
-    if left.reason is LeftReason.EPHEMERAL_CONTAINER:
-        return (
-            f"The ephemeral container {left.container.name} can't pull {image} from Harbor, and"
-            f" can't be changed. Add another one (kubectl debug) with {original}."
-        )
-    return (
-        f"Container {left.container.name} can't pull {image}, and is not put back: the recorded"
-        f" original ({clean(left.container.record) or 'none'}) does not lead to this image."
-        " Delete the Pod, or correct its image."
-    )
-
-
-def _subject(pod: WatchedPod) -> Subject:
-    return Subject("Pod", pod.name, pod.namespace, pod.uid)
+        verdict = self._evidence.judge(now)
+        for image in await self._memory.apply(verdict):
+            self._evidence.forget(image)
+        self._nodes.tell(verdict.nodes, self.pods, self._policy.rules, now=now, wall=self._wall())

@@ -21,7 +21,8 @@ from webhook.config import Config, load_config
 from webhook.controller.census import count_forever
 from webhook.controller.certificates import CertificateKeeper, Names
 from webhook.controller.loop import Recovery
-from webhook.controller.store import QuarantineStore
+from webhook.controller.namespaces import Namespaces
+from webhook.controller.store import Store
 from webhook.harbor.monitor import Monitor
 from webhook.kube.api import Kube, connect
 from webhook.kube.events import Events
@@ -51,6 +52,7 @@ class Options:
         config: the config file.
         kubeconfig: how to reach the API server; None for the Pod's own account.
         names: which objects are ours.
+        fence: the fingerprint of the rules that Pods may be moved to Harbor by; None if unknown.
         quarantine_configmap: the ConfigMap of the quarantine.
         lease: the Lease by which one controller is active.
         host: where the ops port listens.
@@ -72,6 +74,7 @@ class Options:
     self_managed: bool = True
     lifetimes: Lifetimes | None = None
     times: Times | None = None
+    fence: str | None = None
 
 
 async def run_controller(options: Options) -> None:
@@ -107,7 +110,7 @@ class Controller:
         self._monitor = Monitor(config, self._metrics.harbor, files=self._metrics.files)
         self._events = Events(kube, identity)
         self._recovery: Recovery | None = None
-        self._store = QuarantineStore(
+        self._store = Store(
             kube,
             config,
             namespace=namespace,
@@ -159,20 +162,30 @@ class Controller:
         """
         Do what only one controller may do.
         """
-        self._recovery = Recovery(
+        namespaces = Namespaces(self._kube, self._options.names.webhook_configuration)
+        self._recovery = recovery = Recovery(
             self._kube,
             self._config,
             self._monitor,
             metrics=self._metrics,
             events=self._events,
-            quarantine=self._store,
+            memory=self._store,
+            mode=namespaces.mode,
+            no_rescue=self._no_rescue,
         )
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._recovery.run())
+                group.create_task(namespaces.run())
+                group.create_task(recovery.run())
                 group.create_task(self._events.run())
                 group.create_task(
-                    count_forever(self._kube, lambda: self._config.rules, self._metrics)
+                    count_forever(
+                        self._kube,
+                        lambda: self._config.rules,
+                        lambda: namespaces.opted_in,
+                        recovery.pods,
+                        self._metrics,
+                    )
                 )
                 if self._options.self_managed:
                     group.create_task(self._keeper.run())
@@ -199,6 +212,17 @@ class Controller:
             self._store.reconfigure(config)
             if self._recovery is not None:
                 self._recovery.reconfigure(config)
+
+    def _no_rescue(self, config: Config) -> str:
+        """
+        Say why nothing may be rescued by *config*: the cluster's fence would refuse it.
+        """
+        fence = self._options.fence
+        if fence is None or fence == config.rules.fingerprint:
+            return ""
+        if fence == "none":
+            return "the chart was told not to let Pods be moved to Harbor"
+        return "the fence around the controller was rendered from other rules than the config's"
 
     def _unready(self) -> str:
         if not self._monitor.first_round.is_set():

@@ -10,16 +10,20 @@ import structlog
 
 from webhook.image.rules import Rules
 from webhook.kube.listing import Head
+from webhook.pod.model import REWRITTEN_LABEL
 from webhook.pod.origin import project_of
 from webhook.process.metrics import ControllerMetrics
 from webhook.recovery.evidence import Evidence
 from webhook.recovery.identity import identity, refused_upstream
+from webhook.recovery.ladder import Waits
+from webhook.recovery.memory import PodMemory
 from webhook.recovery.waiting import WatchedPod, watched_pod
 
 
-__all__ = ["Case", "WaitingPods"]
+__all__ = ["Case", "View", "WaitingPods"]
 
 _MOST_TOLD: Final = 1000
+_MOST_NODES: Final = 10_000
 
 _log = structlog.get_logger()
 
@@ -27,27 +31,38 @@ _log = structlog.get_logger()
 @dataclass(slots=True)
 class Case:
     """
-    A Pod that waits for a pull, or may be waiting.
+    A Pod that waits for a pull, or was moved while it did.
 
     Attributes:
         pod: as it was last seen.
-        failing: by container, its image and since when it was seen to fail, in seconds.
-        reported: containers that were reported as left, with the reason.
-        attempts: how often a patch was refused.
-        not_before: no patch is tried before this time, in seconds.
+        memory: what decisions go by.
+        views: the names of what shows it; a Pod that nothing shows any more is forgotten.
+        told: what people were told about it.
+        not_before: it has changed under our hands and is not patched before this time, in seconds.
+        changes: how often in a row that was so.
     """
 
     pod: WatchedPod
-    failing: dict[str, tuple[str, float]] = field(default_factory=dict)
-    reported: set[tuple[str, str]] = field(default_factory=set)
-    attempts: int = 0
+    memory: PodMemory = field(default_factory=PodMemory)
+    views: set[str] = field(default_factory=set)
+    told: set[tuple[str, str]] = field(default_factory=set)
     not_before: float = 0.0
+    changes: int = 0
 
-    def failing_for(self, now: float) -> dict[str, float]:
+    @property
+    def labelled(self) -> bool:
         """
-        Return by container for how long, in seconds, its pull has been seen to fail.
+        Tell whether the Pod carries our label: it was rewritten, or rescued.
         """
-        return {name: now - since for name, (_, since) in self.failing.items()}
+        metadata = self.pod.reviewed.metadata
+        return ((metadata and metadata.labels) or {}).get(REWRITTEN_LABEL) == "true"
+
+    @property
+    def moved(self) -> bool:
+        """
+        Tell whether any of its containers has been moved: then it is remembered while it runs, too.
+        """
+        return any(m.moves or m.taken_back for m in self.memory.containers.values())
 
 
 class WaitingPods:
@@ -55,8 +70,10 @@ class WaitingPods:
     Keeps the Pods that wait, and hands what started on to the evidence.
 
     Attributes:
+        rules: what rewrites, or did lately.
+        waits: how long everything waits.
         cases: by the Pod's uid.
-        restored: by the Pod's uid, the containers that were put back.
+        started: by node, when a container was last seen to start there, in seconds.
     """
 
     def __init__(
@@ -65,94 +82,144 @@ class WaitingPods:
         evidence: Evidence,
         metrics: ControllerMetrics,
         clock: Callable[[], float],
+        waits: Waits,
     ) -> None:
         self.rules = rules
+        self.waits = waits
         self.cases: dict[str, Case] = {}
-        self.restored: dict[str, set[str]] = {}
+        self.started: dict[str, float] = {}
         self._evidence = evidence
         self._metrics = metrics
-        self._too_large: dict[str, None] = {}
         self._clock = clock
+        self._too_large: dict[str, float] = {}
 
     def __iter__(self) -> Iterator[Case]:
         return iter(list(self.cases.values()))
 
-    def seen(self, pod: Mapping[str, Any], *, listed: bool) -> None:
+    def view(self, name: str) -> "View":
+        """
+        Return what takes in the Pods that a watch called *name* shows.
+        """
+        return View(self, name)
+
+    def seen(self, item: Mapping[str, Any], *, listed: bool, view: str = "") -> None:
         """
         Take a Pod as it is now.
-        """
-        watched = watched_pod(pod)
-        if watched is None:
-            self.cases.pop(pod["metadata"]["uid"], None)
-            return
-        before = self.cases.get(watched.uid)
-        self._note_started(watched, before, listed=listed)
-        for image in refused_upstream(watched, self.rules):
-            self._evidence.nowhere(image, self._clock())
-        if not watched.waiting:
-            self.cases.pop(watched.uid, None)
-            return
-        case = before or Case(watched)
-        case.pod = watched
-        case.failing = self._failing(watched, case.failing)
-        self.cases[watched.uid] = case
 
-    def too_large(self, pod: Head) -> None:
+        Args:
+            item: the Pod.
+            listed: it was listed or read; else the API server has just told of this change.
+            view: the name of the watch that shows it; empty for a Pod that was read.
+        """
+        pod = watched_pod(item)
+        if pod is None:  # It is being deleted, or has finished: neither can be undone.
+            self.cases.pop(item["metadata"]["uid"], None)
+            return
+        before = self.cases.get(pod.uid)
+        if before is not None and pod.version < before.pod.version:
+            return  # Another watch was quicker.
+        self._note_started(pod, before, listed=listed)
+        for image in refused_upstream(pod, self.rules):
+            self._evidence.nowhere(image, self._clock())
+        if before is None and not pod.waiting:
+            return
+        case = before or Case(pod)
+        if view:
+            case.views.add(view)
+        case.pod = pod
+        case.memory = case.memory.seen(pod, self._clock(), self.waits, changed=not listed)
+        if pod.waiting or case.moved:
+            self.cases[pod.uid] = case
+        else:
+            self.cases.pop(pod.uid, None)
+
+    def too_large(self, head: Head) -> None:
         """
         Let go of a Pod that is too large to be looked at, and tell of it once.
         """
-        self.cases.pop(pod.uid, None)
-        if pod.uid in self._too_large:
+        self.cases.pop(head.uid, None)
+        if head.uid in self._too_large:
             return
-        self._too_large[pod.uid] = None
-        if len(self._too_large) > _MOST_TOLD:
-            del self._too_large[next(iter(self._too_large))]
-        _log.warning("pod too large", namespace=pod.namespace, pod=pod.name, uid=pod.uid)
+        _remember(self._too_large, head.uid, self._clock(), _MOST_TOLD)
+        _log.warning("pod too large", namespace=head.namespace, pod=head.name, uid=head.uid)
         self._metrics.recovery_failures.labels("too-large").inc()
 
-    def gone(self, uid: str) -> None:
+    def gone(self, uid: str, view: str = "") -> None:
         """
-        Forget a Pod.
+        Take note that a *view* does not show a Pod any more; without one, that it is gone.
         """
-        self.cases.pop(uid, None)
-        self.restored.pop(uid, None)
+        case = self.cases.get(uid)
+        if case is None:
+            return
+        case.views.discard(view)
+        if not view or not case.views:
+            del self.cases[uid]
 
-    def all_listed(self, uids: frozenset[str]) -> None:
+    def all_listed(self, uids: frozenset[str], view: str) -> None:
         """
-        Forget all Pods but these.
+        Take note that a *view* shows these Pods, and no others.
         """
-        for uid in (self.cases.keys() | self.restored.keys()) - uids:
-            self.gone(uid)
-
-    def _failing(
-        self, pod: WatchedPod, before: Mapping[str, tuple[str, float]]
-    ) -> dict[str, tuple[str, float]]:
-        """
-        Return since when each container fails.
-
-        Between two attempts a container may wait for another reason for a moment; what counts is
-        the first failure of this image.
-        """
-        now = self._clock()
-        failing = {}
-        for container in pod.waiting:
-            known = before.get(container.name)
-            if known is not None and known[0] == container.image:
-                failing[container.name] = known
-            elif container.failing:
-                failing[container.name] = container.image, now
-        return failing
+        for uid, case in list(self.cases.items()):
+            if view in case.views and uid not in uids:
+                self.gone(uid, view)
 
     def _note_started(self, pod: WatchedPod, before: Case | None, *, listed: bool) -> None:
         waited = {c.name for c in before.pod.waiting} if before else set()
+        now = self._clock()
         for container in pod.started:
+            if container.name in waited and not listed:
+                _remember(self.started, pod.node, now, _MOST_NODES)
             project = project_of(container.image, self.rules)
             if project:
                 self._evidence.started(
                     pod.node,
                     identity(container.image, container.record, self.rules),
                     project,
-                    at=self._clock(),
+                    at=now,
                     proves=not listed,
                     pulled=container.always_pulled and container.name in waited,
                 )
+
+
+class View:
+    """
+    What one watch shows, for `webhook.controller.watch.follow`.
+    """
+
+    def __init__(self, pods: WaitingPods, name: str) -> None:
+        self._pods = pods
+        self._name = name
+
+    def seen(self, item: Mapping[str, Any], *, listed: bool) -> None:
+        """
+        Take a Pod as it is now.
+        """
+        self._pods.seen(item, listed=listed, view=self._name)
+
+    def too_large(self, head: Head) -> None:
+        """
+        Take note of a Pod that is too large to be looked at.
+        """
+        self._pods.too_large(head)
+
+    def gone(self, uid: str) -> None:
+        """
+        Take note that this watch does not show a Pod any more.
+        """
+        self._pods.gone(uid, self._name)
+
+    def all_listed(self, uids: frozenset[str]) -> None:
+        """
+        Take note that this watch shows these Pods, and no others.
+        """
+        self._pods.all_listed(uids, self._name)
+
+
+def _remember(known: dict[str, float], key: str, value: float, most: int) -> None:
+    """
+    Put *value* at the end of *known*, and let the oldest go where there are too many.
+    """
+    known.pop(key, None)
+    known[key] = value
+    if len(known) > most:
+        del known[next(iter(known))]

@@ -1,35 +1,46 @@
 """
-The ConfigMap of the quarantine: read, extended and written, never over somebody else's change.
+What outlives the controller, in its ConfigMap; never written over somebody else's change.
+
+Three keys: the quarantine, which webhooks mount; the ledger of what was put there; and the rules
+that were in force lately, by which Pods may still wait.
 """
 
 import time
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import structlog
 
 from webhook.config import Config
 from webhook.errors import ClusterError, QuarantineError
+from webhook.image.availability import UNKNOWN, Availability
 from webhook.image.quarantine import EMPTY, Quarantine
 from webhook.kube.api import Kube
 from webhook.process.logs import clean
 from webhook.process.metrics import ControllerMetrics
 from webhook.recovery.evidence import Verdict
+from webhook.recovery.former import FormerRules
 from webhook.recovery.ledger import Ledger, after_verdict, reconcile
 from webhook.text import timestamp
 
 
-__all__ = ["QuarantineStore"]
+__all__ = ["Store"]
 
 QUARANTINE_KEY: Final = "quarantine.json"
 LEDGER_KEY: Final = "ledger.json"
+FORMER_KEY: Final = "former-rules.json"
 
 _LOOK_EVERY: Final = 20.0
 """
 How often the ConfigMap is read where nothing is to be written, in seconds: someone may have
 deleted an entry by hand, and entries end.
+"""
+
+_FORMER_EVERY: Final = timedelta(hours=12)
+"""
+How often it is written down that the rules are still in force: they are kept for days.
 """
 
 _NOT_FOUND: Final = 404
@@ -38,9 +49,12 @@ _CONFLICT: Final = 409
 _log = structlog.get_logger()
 
 
-class QuarantineStore:
+class Store:
     """
-    What is left alone, as it stands in the ConfigMap.
+    What is left alone and what was rewritten, as it stands in the ConfigMap.
+
+    Attributes:
+        former: the rules that were in force lately, those in force included.
     """
 
     def __init__(
@@ -55,12 +69,15 @@ class QuarantineStore:
     ) -> None:
         self._kube = kube
         self._config = config.recovery
+        self._rules = config.rules
+        self.former = FormerRules()
         self._collection = f"/api/v1/namespaces/{namespace}/configmaps"
         self._path = f"{self._collection}/{name}"
         self._metadata = {"name": name, "namespace": namespace}
         self._metrics = metrics
         self._clock = clock
         self._looked = float("-inf")
+        self._never_read = True
         self._known: Quarantine = EMPTY
         self._ledger = Ledger()
         self._since: dict[str, float] = {}
@@ -71,6 +88,15 @@ class QuarantineStore:
         Go by another config from now on.
         """
         self._config = config.recovery
+        self._rules = config.rules
+        self._looked = float("-inf")  # What was in force until now is to be written down at once.
+
+    @property
+    def ready(self) -> bool:
+        """
+        Tell whether the ConfigMap has been read.
+        """
+        return not self._never_read
 
     @property
     def quarantine(self) -> Quarantine:
@@ -85,9 +111,19 @@ class QuarantineStore:
         """
         return {"images": len(self._known.images), "projects": len(self._known.projects)}
 
-    def counted_out(self, project: str) -> float | None:
+    def onto(self, availability: Availability) -> Availability:
         """
-        Return for how many seconds *project* has been counted out; None if it is not.
+        Return *availability* with what is left alone written over it.
+
+        Nothing is known to be available before the ConfigMap has been read.
+        """
+        if self._never_read:
+            return UNKNOWN
+        return self._known.onto(availability, datetime.now(UTC))
+
+    def suspended(self, project: str) -> float | None:
+        """
+        Return for how many seconds *project* has been suspended; None if it is not.
         """
         entry = self._known.projects.get(project)
         if entry is None or entry.until <= datetime.now(UTC):
@@ -127,10 +163,12 @@ class QuarantineStore:
         ledger = reconcile(found, before, now, self._config.quarantine_max)
         outcome = after_verdict(found, ledger, verdict, now, self._config)
         ledger = outcome.ledger
+        former = self._remembered(data.get(FORMER_KEY, ""), now)
         wanted = {
             **data,
             QUARANTINE_KEY: outcome.quarantine.write(),
             LEDGER_KEY: ledger.write(),
+            FORMER_KEY: former.write(),
         }
         if wanted != data:
             item["data"] = wanted
@@ -139,7 +177,10 @@ class QuarantineStore:
             else:
                 await self._kube.replace(self._path, item)
         self._looked = self._clock()
+        self._never_read = False
         self._known, self._ledger = outcome.quarantine, ledger
+        if former != self.former:
+            self.former = former
         self._metrics.quarantined_images.set(len(outcome.quarantine.images))
         for name in outcome.added:
             _log.info("quarantined", name=name, until=_until(outcome.quarantine, name))
@@ -151,6 +192,21 @@ class QuarantineStore:
             del self._since[project]
         for project in outcome.quarantine.projects:
             self._since.setdefault(project, self._clock())
+
+    def _remembered(self, text: str, now: datetime) -> FormerRules:
+        """
+        Return what is remembered from now on, after the *text* that stands there.
+        """
+        found = FormerRules.read(text)
+        for why in found.dropped:
+            _log.warning("former rule dropped", why=why)
+        wanted = found.with_rules(self._rules, now)
+        known = {(pair.registry, pair.project, pair.aliases) for pair in found.pairs}
+        same = known == {(pair.registry, pair.project, pair.aliases) for pair in wanted.pairs}
+        oldest = min((pair.until for pair in found.pairs[: len(self._rules.rules)]), default=now)
+        if same and not found.dropped and now - oldest < _FORMER_EVERY:
+            return found
+        return wanted
 
     async def _read(self) -> tuple[dict[str, Any], bool]:
         """

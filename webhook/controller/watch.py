@@ -1,10 +1,12 @@
 """
-The Pods that carry our label: listed once, and followed from there.
+A collection of the API server: listed once, and followed from there.
 """
 
 import asyncio
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 import structlog
@@ -15,47 +17,82 @@ from webhook.kube.listing import Head, Listing, watch
 from webhook.pod.model import REWRITTEN_LABEL
 
 
-__all__ = ["PodHandler", "follow_pods"]
+__all__ = ["LABELLED", "PENDING", "Collection", "Handler", "follow", "one_pod"]
 
-_PODS: Final = "/api/v1/pods"
-_SELECTOR: Final = {"labelSelector": f"{REWRITTEN_LABEL}=true"}
-_GONE: Final = 410
 _BETWEEN_WATCHES: Final = 0.1  # Seconds, should a watch end as soon as it begins.
 
 _log = structlog.get_logger()
 
 
-class PodHandler(Protocol):
+@dataclass(frozen=True, slots=True)
+class Collection:
     """
-    What is told about Pods; it keeps of each what it needs.
+    What is followed: a name for people, the path, and selectors.
     """
 
-    def seen(self, pod: Mapping[str, Any], *, listed: bool) -> None:
+    name: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+
+
+LABELLED: Final = Collection(
+    "rewritten pods", "/api/v1/pods", {"labelSelector": f"{REWRITTEN_LABEL}=true"}
+)
+"""
+The Pods that admission rewrote, or a rescue: restores look among them.
+"""
+
+PENDING: Final = Collection(
+    "pending pods", "/api/v1/pods", {"fieldSelector": "status.phase=Pending,spec.nodeName!="}
+)
+"""
+The Pods that a node has and that do not run yet: rescues look among them.  The API server serves
+this selection from its cache; a Pod that runs leaves it as if it had been deleted.
+"""
+
+
+def one_pod(namespace: str, name: str) -> Collection:
+    """
+    Return the collection that holds one Pod.
+    """
+    path = f"/api/v1/namespaces/{namespace}/pods"
+    return Collection("a pod", path, {"fieldSelector": f"metadata.name={name}"})
+
+
+class Handler(Protocol):
+    """
+    What is told about a collection; it keeps of each object what it needs.
+    """
+
+    def seen(self, item: Mapping[str, Any], *, listed: bool) -> None:
         """
-        Take a Pod as it is now: from a list (*listed*), or because it has changed.
+        Take an object as it is now: from a list (*listed*), or because it has changed.
         """
 
-    def too_large(self, pod: Head) -> None:
+    def too_large(self, head: Head) -> None:
         """
-        Take note that a Pod is too large to be looked at.
+        Take note that an object is too large to be looked at.
         """
 
     def gone(self, uid: str) -> None:
         """
-        Take note that a Pod is gone, or carries our label no more.
+        Take note that an object is gone, or no longer selected.
         """
 
     def all_listed(self, uids: frozenset[str]) -> None:
         """
-        Take note that a list is complete: every Pod that is not in it is gone.
+        Take note that a list is complete: every object that is not in it is gone.
         """
 
 
-async def follow_pods(
-    kube: Kube, handler: PodHandler, pause: Callable[[int], float] = backoff
+async def follow(
+    kube: Kube,
+    collection: Collection,
+    handler: Handler,
+    pause: Callable[[int], float] = backoff,
 ) -> None:
     """
-    Tell *handler* about all our Pods, for ever.  Cancel to stop.
+    Tell *handler* about a whole collection, for ever.  Cancel to stop.
 
     A watch that ends is resumed where it ended; only where the API server has forgotten that
     version everything is listed again.
@@ -64,8 +101,8 @@ async def follow_pods(
     while True:
         try:
             if not version:
-                version = await _list(kube, handler)
-            async for change in watch(kube, _PODS, version, _SELECTOR):
+                version = await _list(kube, collection, handler)
+            async for change in watch(kube, collection.path, version, collection.query):
                 failures = 0
                 version = change.head.version or version
                 if change.kind == "DELETED":
@@ -76,20 +113,25 @@ async def follow_pods(
                     handler.seen(change.item, listed=False)
             await asyncio.sleep(_BETWEEN_WATCHES)
         except ClusterError as error:
-            if error.status == _GONE:
+            if error.status == HTTPStatus.GONE:
                 version = ""
             failures += 1
             wait = pause(failures)
-            _log.warning("pods not followed", error=str(error), again_in=round(wait, 1))
+            _log.warning(
+                "not followed",
+                what=collection.name,
+                error=str(error),
+                again_in=round(wait, 1),
+            )
             await asyncio.sleep(wait)
 
 
-async def _list(kube: Kube, handler: PodHandler) -> str:
+async def _list(kube: Kube, collection: Collection, handler: Handler) -> str:
     uids = set()
-    listing = Listing(kube, _PODS, _SELECTOR, too_large=handler.too_large)
-    async for pod in listing:
-        uids.add(pod["metadata"]["uid"])
-        handler.seen(pod, listed=True)
+    listing = Listing(kube, collection.path, collection.query, too_large=handler.too_large)
+    async for item in listing:
+        uids.add(item["metadata"]["uid"])
+        handler.seen(item, listed=True)
     handler.all_listed(frozenset(uids))
-    _log.info("pods listed", pods=len(uids))
+    _log.info("listed", what=collection.name, count=len(uids))
     return listing.version

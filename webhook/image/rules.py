@@ -2,6 +2,7 @@
 Which registry is cached in which project of Harbor.
 """
 
+import hashlib
 import re
 
 from dataclasses import dataclass, field, replace
@@ -78,6 +79,20 @@ class Rules:
         object.__setattr__(self, "_by_host", by_host)
         hosts = {name for host in (self.harbor_host, *self.former_hosts) for name in _names(host)}
         object.__setattr__(self, "_harbor_hosts", frozenset(hosts))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """
+        The SHA-256 of where these rules lead, in hexadecimal digits.
+
+        The fence around the controller is rendered from the same rules, and carries the same
+        fingerprint; the chart computes it from the same text: Harbor's host, and then one line
+        per rule, sorted, of host, project and sorted aliases.
+        """
+        lines = sorted(
+            " ".join((rule.host, rule.project, *sorted(rule.aliases))) for rule in self.rules
+        )
+        return hashlib.sha256("\n".join((self.harbor_host, *lines)).encode()).hexdigest()
 
     @cached_property
     def for_records(self) -> "Rules":

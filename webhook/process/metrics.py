@@ -37,6 +37,7 @@ _RECOVERY_FAILURES: Final = (
     "image-volume",
     "ephemeral-container",
     "conflict",
+    "refused",
     "forbidden",
     "api-error",
     "quarantine",
@@ -192,5 +193,14 @@ class ControllerMetrics(ProcessMetrics):
             ["cause"],
             registry=self.registry,
         )
+        self.pods_to_rescue = Gauge(
+            f"{_PREFIX}_pods_to_rescue",
+            "Pods that wait for their upstream although Harbor can serve them, by their namespace's"
+            " mode: about to be moved (enforce), or left (audit).",
+            ["mode"],
+            registry=self.registry,
+        )
+        for mode in ("enforce", "audit"):
+            self.pods_to_rescue.labels(mode)
         _begin_at_zero(self.pods_recovered, _RECOVERIES)
         _begin_at_zero(self.recovery_failures, _RECOVERY_FAILURES)

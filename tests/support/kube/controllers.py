@@ -165,18 +165,23 @@ class Pods:
     def path(self, name):
         return f"/api/v1/namespaces/{self.namespace}/pods/{name}"
 
-    async def create(self, name, containers, *, records, init=(), node="node1"):
+    async def create(self, name, containers, *, records=None, init=(), node="node1"):
         """
         Create a Pod of *containers* (name → image), as the webhook would leave it.
+
+        Without *records* it is as the webhook would leave it while Harbor is away.
         """
+        ours = {"labels": {REWRITTEN_LABEL: "true"}} if records else {}
         body = {
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {
                 "name": name,
                 "namespace": self.namespace,
-                "labels": {REWRITTEN_LABEL: "true"},
-                "annotations": {RECORD_PREFIX + key: value for key, value in records.items()},
+                "annotations": {
+                    RECORD_PREFIX + key: value for key, value in (records or {}).items()
+                },
+                **ours,
             },
             "spec": {
                 "nodeName": node,
@@ -186,12 +191,12 @@ class Pods:
         }
         return (await self.client.create(body)).expect()
 
-    async def report(self, name, statuses, init_statuses=()):
+    async def report(self, name, statuses, init_statuses=(), phase="Pending"):
         """
         Write a Pod's status as its kubelet would.
         """
         status = {
-            "phase": "Pending",
+            "phase": phase,
             "containerStatuses": [_complete(s) for s in statuses],
             "initContainerStatuses": [_complete(s) for s in init_statuses],
         }
