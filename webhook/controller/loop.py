@@ -116,6 +116,7 @@ class Recovery:
         self._nodes = Nodes(events)
         self._reporter = Reporter(metrics, events)
         self._turns = Turns()
+        self._gate = asyncio.Lock()
         self._calm_again = 0.0
         self._troubles = 0
         self._counts: Counter[str] = Counter()
@@ -245,7 +246,12 @@ class Recovery:
 
     async def _patch_forever(self) -> None:
         while True:
-            namespace, uid = await self._turns.next()
+            # Nobody is chosen before it is time: a slot must not be kept for one who is refused.
+            async with self._gate:
+                await self._turns.ready()
+                await asyncio.sleep(self._calm_again - self._clock())
+                await self._pace.turn()
+                namespace, uid = await self._turns.next()
             refused: bool | None = None
             try:
                 refused = await self._take_turn(uid)
@@ -254,10 +260,8 @@ class Recovery:
 
     async def _take_turn(self, uid: str) -> bool | None:
         """
-        Move a Pod when it is time; return whether that was refused, or None if nothing came of it.
+        Move a Pod; return whether that was refused, or None if nothing came of it.
         """
-        await asyncio.sleep(self._calm_again - self._clock())
-        await self._pace.turn()
         try:
             refused = await self._move(uid)
         except ClusterError as error:

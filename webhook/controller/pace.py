@@ -8,6 +8,7 @@ import time
 
 from collections import deque
 from collections.abc import Callable
+from itertools import chain
 from typing import Final
 
 
@@ -75,16 +76,26 @@ class Turns:
         self._waiting.setdefault(namespace, deque()).append(uid)
         self._changed.set()
 
+    async def ready(self) -> None:
+        """
+        Wait until there is one that may have its turn.
+        """
+        while self._choose() is None:
+            self._changed.clear()
+            await self._changed.wait()
+
     async def next(self) -> tuple[str, str]:
         """
         Wait for the next one, and return its namespace and uid; say `done` afterwards.
         """
-        while True:
-            found = self._pick()
-            if found is not None:
-                return found
-            self._changed.clear()
-            await self._changed.wait()
+        await self.ready()
+        namespace = self._choose() or ""
+        waiting = self._waiting.pop(namespace)
+        uid = waiting.popleft()
+        if waiting:
+            self._waiting[namespace] = waiting  # At the end: the others come first now.
+        self._busy[namespace] = self._busy.get(namespace, 0) + 1
+        return namespace, uid
 
     def done(self, namespace: str, uid: str, *, refused: bool | None) -> None:
         """
@@ -100,14 +111,7 @@ class Turns:
             self._troubled.discard(namespace)
         self._changed.set()
 
-    def _pick(self) -> tuple[str, str] | None:
-        calm = [name for name in self._waiting if name not in self._troubled]
-        troubled = [n for n in self._waiting if n in self._troubled and n not in self._busy]
-        for namespace in (*calm[:1], *troubled[:1]):
-            waiting = self._waiting.pop(namespace)
-            uid = waiting.popleft()
-            if waiting:
-                self._waiting[namespace] = waiting  # At the end: the others come first now.
-            self._busy[namespace] = self._busy.get(namespace, 0) + 1
-            return namespace, uid
-        return None
+    def _choose(self) -> str | None:
+        calm = (name for name in self._waiting if name not in self._troubled)
+        troubled = (n for n in self._waiting if n in self._troubled and n not in self._busy)
+        return next(chain(calm, troubled), None)
