@@ -110,7 +110,8 @@ async def follow(
                 elif change.item is None:
                     handler.too_large(change.head)
                 elif change.kind != "BOOKMARK":
-                    handler.seen(change.item, listed=False)
+                    # Nobody knows how old the state is of what has come into the selection.
+                    handler.seen(change.item, listed=change.kind == "ADDED")
             await asyncio.sleep(_BETWEEN_WATCHES)
         except ClusterError as error:
             if error.status == HTTPStatus.GONE:

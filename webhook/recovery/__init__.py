@@ -1,6 +1,11 @@
 """
-Putting Pods that wait for a pull which Harbor can't serve back to their original image.
+Moving containers that wait for their pull to the source that works.
 
-`pod` says what of a Pod matters, `plan` which containers are restored now and why, `patch` how,
-`evidence` which images are left alone from now on.  They are pure.  `loop` does it.
+`waiting` says what of a Pod matters, and `failure` whose fault a failed pull is.  `plan` decides what is
+done now: `restore` and `rescue` say what could be, and the `ladder` whether it may, by what is
+remembered of the container (`memory`).  `patch` writes it down.  `evidence` concludes from failures and
+successes which images and projects are left alone, and `ledger` for how long.  `former` keeps rules
+that were in force lately; `identity` is the one name of an image.
+
+All of it is pure; the controller (`webhook.controller`) does it.
 """
