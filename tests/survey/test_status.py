@@ -100,6 +100,20 @@ def test_a_refused_file_is_named_with_its_replica(file):
     assert f"webhook-1 refuses its {file}: line 1: no valid YAML." in problem.text
 
 
+def test_a_controller_that_cannot_renew_is_told_in_its_own_words():
+    """What keeps the active controller from its certificates stands there; others are silent."""
+    replicas = [
+        Replica("controller", "c-0", "i", "", status(leading=True, certificates="no right to")),
+        Replica("controller", "c-1", "i", "", status(leading=False, certificates="whatever")),
+    ]
+    (problem,) = judge(
+        facts(replicas=replicas, deployments={"webhook": {"spec": {"replicas": 0}}})
+    )
+
+    assert "certificates-failing" == problem.name
+    assert "c-0 can't look after the certificates: no right to." == problem.text
+
+
 def test_a_fence_from_other_rules_is_told():
     """The fence's fingerprint of the rules has to be the config's own."""
     policies = {

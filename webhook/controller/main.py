@@ -17,6 +17,7 @@ from typing import Any, Final
 import structlog
 
 from certs.rotation import Lifetimes
+from webhook import __version__
 from webhook.config import Config, load_config
 from webhook.controller.census import count_forever
 from webhook.controller.certificates import CertificateKeeper, Names
@@ -238,4 +239,5 @@ class Controller:
             "recovery": recovery.status() if recovery else None,
             "quarantine": self._store.status(),
             "certificates": self._keeper.problem or "ok" if self._options.self_managed else None,
+            "version": __version__,
         }

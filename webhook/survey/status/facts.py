@@ -23,6 +23,7 @@ Name = Literal[
     "ca-bundle-empty",
     "certificate-expires",
     "certificate-refused",
+    "certificates-failing",
     "config-refused",
     "controller-gone",
     "fence-differs",

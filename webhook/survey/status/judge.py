@@ -43,6 +43,7 @@ def judge(facts: Facts) -> list[Problem]:
         *_suspended(facts),
         *_fences(facts),
         *_lease(facts),
+        *_certificates(facts),
         *_versions(facts),
         *_labels(facts),
     ]
@@ -319,6 +320,18 @@ def _lease(facts: Facts) -> Iterator[Problem]:
             f"kubectl -n {facts.namespace} logs -l app.kubernetes.io/component=controller: may it "
             "update its Lease?",
         )
+
+
+def _certificates(facts: Facts) -> Iterator[Problem]:
+    for replica in facts.of("controller"):
+        status = replica.status or {}
+        if status.get("leading") and status.get("certificates") not in (None, "ok"):
+            yield Problem(
+                "certificates-failing",
+                f"{replica.pod} can't look after the certificates: {status['certificates']}.",
+                "What is served goes on being served; see the controller's log, and whether it may "
+                "write its two Secrets and the caBundle.",
+            )
 
 
 def _versions(facts: Facts) -> Iterator[Problem]:
