@@ -5,7 +5,16 @@ All faults, in the order in which they are tried.
 from typing import Final
 
 from tests.faults.scenario import Scenario
-from tests.faults.scenarios import certificates, clients, clock, config, floods, harbor, replicas
+from tests.faults.scenarios import (
+    certificates,
+    clients,
+    clock,
+    config,
+    floods,
+    harbor,
+    impostors,
+    replicas,
+)
 
 
 __all__ = ["SCENARIOS"]
@@ -18,4 +27,5 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     **clock.FAULTS,
     **clients.FAULTS,
     **floods.FAULTS,
+    **impostors.FAULTS,
 }

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import contextlib
 import functools
+import itertools
 import json
 import logging
 import resource
@@ -29,6 +30,7 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 _CHUNK = 64 * 1024
 _AT_ONCE = 200
 _CONNECT_SECONDS = 10.0
+_STAY_SECONDS = 30.0
 
 
 @asynccontextmanager
@@ -216,6 +218,29 @@ async def _ask_by_halves(port: int) -> Connection:
     return reader, writer
 
 
+async def _mix(port: int, count: int, answers: Counter[str], begun: Callable[[], None]) -> None:
+    """
+    Come *count* times a second, each time with another thing to do than ask properly, and stay.
+    """
+    ways = itertools.cycle((_say_nothing, _say_half_a_hello, connect, _ask_once, _send_slowly))
+
+    async def client() -> None:
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(_STAY_SECONDS):
+                reader, writer = await next(ways)(port)
+                try:
+                    await reader.read()
+                finally:
+                    writer.transport.abort()
+        answers["clients"] += 1
+
+    begun()
+    async with asyncio.TaskGroup() as clients:
+        while True:
+            clients.create_task(client())
+            await asyncio.sleep(1 / count)
+
+
 def _staying(what: Callable[[int], Awaitable[Connection]]) -> Callable[..., Awaitable[None]]:
     return functools.partial(_stay, what=what)
 
@@ -231,6 +256,7 @@ _KINDS: dict[str, Callable[..., Awaitable[None]]] = {
     "once": _staying(_ask_once),
     "drip": _staying(_send_slowly),
     "ops": _staying(_ask_by_halves),
+    "mix": _mix,
 }
 
 

@@ -30,7 +30,7 @@ from webhook.process.metrics import FileMetrics, HarborMetrics
 
 __all__ = ["Monitor"]
 
-_MAX_ANSWER: Final = 16 * 1024
+_MAX_ANSWER: Final = 8 * 1024
 """
 In bytes.  The longest answers that probes get, tokens, were 3 KiB; others less than one.
 """
