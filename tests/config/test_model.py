@@ -95,6 +95,23 @@ def test_harbor_host_and_base_url():
     assert (split.host, split.base_url) == ("a.example", "http://b.example:80")
 
 
+@pytest.mark.parametrize(
+    "registry",
+    [
+        "{host: index.docker.io, project: p}",
+        "{host: docker.io, project: p, aliases: [index.docker.io]}",
+        "{host: index.docker.io, project: p, aliases: [docker.io, index.docker.io]}",
+    ],
+)
+def test_index_docker_io_is_docker_io(registry):
+    """
+    The grammar of references knows both as one, so the config does.
+    """
+    [read] = parse(MINIMAL + f"registries: [{registry}]").registries
+
+    assert ("docker.io", ()) == (read.host, read.aliases)
+
+
 def test_registries_become_rules():
     """
     What the config says of registries, and of where Harbor was, reaches the rules.

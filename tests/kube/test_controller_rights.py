@@ -6,29 +6,14 @@ import json
 
 import pytest
 
-from tests.support.helm import HARBOR, render
-from tests.support.kube.client import object_path
+from tests.support.helm import NAMESPACE
 from tests.support.kube.controllers import Controller, Pods, config_for, eventually, started
+from tests.support.kube.installed import NAME, controller_token, installed
 from webhook.demo.standin.server import HarborStandIn
 from webhook.demo.standin.thread import ThreadedStandIn
 
 
 pytestmark = [pytest.mark.kube, pytest.mark.slow]
-
-_NAME = "harbor-cache-webhook"
-_NAMESPACE = "harbor-cache"
-_KINDS = {
-    "ClusterRole",
-    "ClusterRoleBinding",
-    "ConfigMap",
-    "MutatingWebhookConfiguration",
-    "Role",
-    "RoleBinding",
-    "Secret",
-    "ServiceAccount",
-    "ValidatingAdmissionPolicy",
-    "ValidatingAdmissionPolicyBinding",
-}
 
 
 @pytest.fixture
@@ -36,24 +21,12 @@ async def kubeconfig(client, cluster, tmp_path):
     """
     Apply the chart's objects, and yield a kubeconfig with the controller's own token.
     """
-    objects = [
-        item
-        for item in render(*HARBOR)
-        if item["kind"] in _KINDS and "helm.sh/hook" not in item["metadata"].get("annotations", {})
-    ]
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _NAMESPACE}}
-    for item in (namespace, *objects):
-        (await client.apply(item)).expect()
-    path = f"/api/v1/namespaces/{_NAMESPACE}/serviceaccounts/{_NAME}-controller/token"
-    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    token = (await client.request("POST", path, request)).expect()["status"]["token"]
-    content = json.loads(cluster.kubeconfig().read_text())
-    content["users"][0]["user"] = {"token": token}
-    file = tmp_path / "controller.kubeconfig"
-    file.write_text(json.dumps(content))
-    yield file
-    for item in reversed(objects):
-        await client.delete(object_path(item))
+    async with installed(client):
+        content = json.loads(cluster.kubeconfig().read_text())
+        content["users"][0]["user"] = {"token": await controller_token(client)}
+        file = tmp_path / "controller.kubeconfig"
+        file.write_text(json.dumps(content))
+        yield file
 
 
 async def test_its_rights_are_enough(client, make_namespace, kubeconfig, tmp_path):
@@ -64,7 +37,7 @@ async def test_its_rights_are_enough(client, make_namespace, kubeconfig, tmp_pat
         pods = Pods(client, await make_namespace(), harbor.url)
         await pods.stuck("web")
         controller = Controller(
-            tmp_path, kubeconfig, _NAMESPACE, config_for(harbor.url), "--tls-mode", "self-managed"
+            tmp_path, kubeconfig, NAMESPACE, config_for(harbor.url), "--tls-mode", "self-managed"
         )
         async with started(controller):
             harbor.stop()
@@ -77,11 +50,11 @@ async def test_its_rights_are_enough(client, make_namespace, kubeconfig, tmp_pat
 
             async def trusted():
                 path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
-                webhooks = (await client.get(f"{path}/{_NAME}"))["webhooks"]
+                webhooks = (await client.get(f"{path}/{NAME}"))["webhooks"]
                 return all(webhook["clientConfig"].get("caBundle") for webhook in webhooks)
 
             async def written():
-                path = f"/api/v1/namespaces/{_NAMESPACE}/configmaps/{_NAME}-quarantine"
+                path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{NAME}-quarantine"
                 return "quarantine.json" in ((await client.get(path)).get("data") or {})
 
             for check in (restored, told, trusted, written):

@@ -15,7 +15,9 @@ from pydantic import (
     AfterValidator,
     Field,
     StringConstraints,
+    ValidationInfo,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 
@@ -23,7 +25,7 @@ from webhook.config.base import Duration, Section
 from webhook.config.exclusions import Owner, Placeholder, PodSelector
 from webhook.config.provisioning import Provisioning
 from webhook.config.vm import Vm
-from webhook.image.reference import DOCKER_HUB, is_domain
+from webhook.image.reference import DOCKER_HUB, LEGACY_DOCKER_HUB, is_domain
 from webhook.image.rules import Rule, Rules
 from webhook.pod.decision import Policy
 from webhook.pod.selector import Selector
@@ -65,7 +67,8 @@ def _check_domain(host: str) -> str:
         raise ValueError(
             f"{host!r} is no registry host; write host or host:port, without https://"
         )
-    return host
+    # The grammar of references knows this one name as another one's.
+    return DOCKER_HUB if host == LEGACY_DOCKER_HUB else host
 
 
 def _check_upstream_url(url: str) -> str:
@@ -179,6 +182,12 @@ class Registry(Section):
     """How many connections Harbor opens to the upstream for one image; unlimited if absent."""
     max_kilobytes_per_second: Annotated[int, Field(ge=1)] | None = None
     """How fast Harbor reads one image from the upstream; unlimited if absent."""
+
+    @field_validator("aliases")
+    @classmethod
+    def _drop_own_name(cls, aliases: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        # What was `index.docker.io` is no other name of `docker.io`: it is that one.
+        return tuple(a for a in aliases if not a == DOCKER_HUB == info.data.get("host"))
 
     @property
     def endpoint_name(self) -> str:

@@ -28,7 +28,7 @@ from msgspec import Struct
 from webhook.errors import InvalidReferenceError
 
 
-__all__ = ["DOCKER_HUB", "MAX_PATH_LENGTH", "Reference", "is_domain"]
+__all__ = ["DOCKER_HUB", "LEGACY_DOCKER_HUB", "MAX_PATH_LENGTH", "Reference", "is_domain"]
 
 DOCKER_HUB: Final = "docker.io"
 """
@@ -40,7 +40,11 @@ MAX_PATH_LENGTH: Final = 255
 The longest path, in characters, that the grammar's implementation accepts.
 """
 
-_LEGACY_DOCKER_HUB: Final = "index.docker.io"
+LEGACY_DOCKER_HUB: Final = "index.docker.io"
+"""
+A domain that the grammar reads as Docker Hub's.
+"""
+
 _OFFICIAL: Final = "library/"
 
 _ALPHANUMERIC = r"[a-z0-9]+"
@@ -144,7 +148,7 @@ def _split_domain(name: str) -> tuple[str, str]:
     first, slash, rest = name.partition("/")
     if not slash:
         return DOCKER_HUB, _OFFICIAL + name
-    if first == _LEGACY_DOCKER_HUB:
+    if first == LEGACY_DOCKER_HUB:
         domain, remainder = DOCKER_HUB, rest
     elif first == "localhost" or "." in first or ":" in first or first.lower() != first:
         domain, remainder = first, rest

@@ -54,6 +54,11 @@ Called with (dict "root" $ "component" "webhook" "values" .Values.webhook). */}}
 {{- end -}}
 {{- end -}}
 
+{{/* Namespaces that are left alone whatever their labels say, as a JSON list. */}}
+{{- define "hcw.excludedNamespaces" -}}
+{{- concat (list "kube-system" "kube-node-lease" .Release.Namespace) .Values.excludeNamespaces | uniq | toJson -}}
+{{- end -}}
+
 {{/* The config file: the values' section `config`, and what other values add to it. */}}
 {{- define "hcw.config" -}}
 {{- $config := deepCopy .Values.config -}}
