@@ -1,8 +1,9 @@
 """
-Write what the chart derives from other files: the values of its README, and its schema of `config`.
+Write what is derived from other files: the values of the chart's README, and schemas of the config.
 
-The README's table comes from the comments in values.yaml, the schema from the pydantic models of
-the config file, so neither can fall behind.  Run it as ``make chart``.
+The README's table comes from the comments in values.yaml; the chart's schema of `config`, and the
+schema for editors, from the pydantic models of the config file.  So none can fall behind.  Run it
+as ``make chart``.
 """
 
 import json
@@ -20,6 +21,8 @@ from webhook.config import Config
 CHART: Final = Path(__file__).parent / "harbor-cache-webhook"
 _HEADING: Final = "## Values\n"
 _KEY: Final = re.compile(r"(?P<indent> *)(?P<key>\w+):(?: (?P<value>.+))?")
+_DOCS: Final = Path(__file__).parents[1] / "docs"
+_DOCUMENTED_KEY: Final = re.compile(r"\| `(?P<key>[\w.\[\]]+)` \|.*\| (?P<meaning>[^|]+) \|")
 # What helm says of a wrong value is taken from these; titles and Python's docstrings say nothing
 # there, and defaults belong to the program.
 _NOT_FOR_HELM: Final = ("title", "description", "default")
@@ -85,10 +88,58 @@ def schema(schema_text: str) -> str:
     chart = json.loads(schema_text)
     config = Config.model_json_schema(by_alias=True)
     chart["$defs"] = _for_helm(config.pop("$defs"))
+    # Empty until someone says which; the template says so in words of its own.
+    url = chart["$defs"]["Harbor"]["properties"]["url"]
+    url["pattern"] = f"^$|{url['pattern']}"
     # The chart fills these two in.
     config["required"] = [key for key in config["required"] if key not in ("apiVersion", "kind")]
     chart["properties"]["config"] = _for_helm(config)
     return json.dumps(chart, indent=2) + "\n"
+
+
+def editor_schema(documentation: str) -> str:
+    """
+    Return the JSON schema of the config file for editors, each key with what the docs say of it.
+    """
+    config = Config.model_json_schema(by_alias=True)
+    _without_titles(config)
+    meanings = {
+        match["key"].replace("[]", ""): match["meaning"].replace("`", "")
+        for match in _DOCUMENTED_KEY.finditer(documentation)
+    }
+    _describe(config, config["$defs"], "", meanings)
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | config
+    schema |= {"title": "The config file of harbor-cache-webhook"}
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def _without_titles(node: Any) -> None:
+    if isinstance(node, dict):
+        for key in ("title", "description"):
+            if isinstance(node.get(key), str):
+                del node[key]
+        for inner in node.values():
+            _without_titles(inner)
+    elif isinstance(node, list):
+        for inner in node:
+            _without_titles(inner)
+
+
+def _describe(node: Any, definitions: Any, path: str, meanings: dict[str, str]) -> None:
+    """
+    Put what the docs say of each key into the schema; a section is used in one place alone.
+    """
+    for name, each in node.get("properties", {}).items():
+        here = f"{path}.{name}".lstrip(".")
+        if here in meanings:
+            each["description"] = meanings[here]
+        default = each.pop("default", None)
+        if isinstance(default, float) and each.get("type") == "string":
+            default = f"{default:g}s"  # A duration.
+        if isinstance(default, bool | int | float | str):
+            each["default"] = default
+        for reference in re.findall(r"#/\$defs/(\w+)", json.dumps(each)):
+            _describe(definitions[reference], definitions, here, meanings)
 
 
 def _for_helm(node: Any) -> Any:
@@ -113,7 +164,7 @@ def _for_helm(node: Any) -> Any:
 
 def main() -> None:
     """
-    Write both files.
+    Write the files.
     """
     for path, written in generated().items():
         path.write_text(written, encoding="utf-8")
@@ -128,6 +179,9 @@ def generated() -> dict[Path, str]:
     return {
         readme_file: readme(readme_file.read_text(encoding="utf-8"), values_text),
         schema_file: schema(schema_file.read_text(encoding="utf-8")),
+        _DOCS / "config.schema.json": editor_schema(
+            (_DOCS / "configure.md").read_text(encoding="utf-8")
+        ),
     }
 
 

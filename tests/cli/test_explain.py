@@ -65,7 +65,8 @@ def test_a_bad_config_names_every_key(run, tmp_path):
 
     assert 2 == result.exit_code
     assert (
-        f"Error: {config}: harbor: is missing\n{config}: harbour: unknown key\n" == result.stderr
+        f"Error: {config}: harbor: is missing\n{config}: harbour: unknown key; did you mean harbor?\n"
+        == result.stderr
     )
 
 

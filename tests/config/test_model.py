@@ -198,7 +198,46 @@ registries:
             MINIMAL + "registries: [{host: a.b, project: p, whenUpstreamDown: wait}]",
             "registries[0].whenUpstreamDown: ",
         ),
-        (HEAD + "harbor: {url: harbor.example}", "harbor.url: must be a URL such as https://"),
+        (HEAD + "harbor: {url: h.example}", "harbor.url: must be a URL such as https://h.example"),
+        (HEAD + "harbor: {url: 'http://harbor'}", "harbor.url: 'harbor' can't stand in front of"),
+        (
+            MINIMAL + "paused: true\npaused: false",
+            "line 5, column 1: no valid YAML: the key 'paus",
+        ),
+        (MINIMAL + "probe: {interval: 5s, interval: 6s}", "line 4, column 23: no valid YAML: the"),
+        (MINIMAL + "a: 2020-99-99", "no valid YAML: "),
+        (MINIMAL + "paused: 'perhaps'", "paused: must be true or false, not 'perhaps'"),
+        (MINIMAL + "mode: dry-run", "mode: must be enforce or audit, not 'dry-run'"),
+        (MINIMAL + "pausd: true", "pausd: unknown key; did you mean paused?"),
+        (
+            MINIMAL + "probe: {intervall: 5s}",
+            "probe.intervall: unknown key; did you mean interval?",
+        ),
+        (
+            MINIMAL + "registries: [{host: quay.io, project: p, exlude: [a]}]",
+            "registries[0].exlude: unknown key; did you mean exclude?",
+        ),
+        (MINIMAL + "pullSecrets: [1]", 'pullSecrets[0]: must be text; put it in quotes: "…"'),
+        (MINIMAL + "probe: {maxAge: 99999999999d}", "probe.maxAge: must be at most 3650d"),
+        (MINIMAL + "recovery: {maxPatchesPerSecond: .inf}", "recovery.maxPatchesPerSecond: must"),
+        (MINIMAL + "probe: {failureThreshold: 1.5}", "probe.failureThreshold: must be a whole"),
+        (MINIMAL + "vm: {caFile: ''}", "vm.caFile: must name a file"),
+        (
+            MINIMAL + "registries: [{host: Quay.io, project: p}]",
+            "registries[0].host: 'Quay.io' is matched exactly, and images have it in lower case",
+        ),
+        (
+            MINIMAL + "registries: [{host: registry-1.docker.io, project: p}]",
+            "registries[0].host: 'registry-1.docker.io' is Docker Hub",
+        ),
+        (
+            MINIMAL + "registries: [{host: quay, project: p}]",
+            "registries[0].host: 'quay' is no registry host: an image quay/app is Docker Hub's",
+        ),
+        (
+            MINIMAL + "registries: [{host: 'harbor.example:443', project: p}]",
+            "registries: 'harbor.example:443' is Harbor's own host",
+        ),
         (HEAD + "harbor: {url: 'ftp://h.example'}", "harbor.url: must be a URL such as https://"),
         (HEAD + "harbor: {url: 'https://u:p@h.example'}", "harbor.url: must hold no user name"),
         (HEAD + "harbor: {url: 'https://h.example/path'}", "harbor.url: must be a host and an"),
@@ -288,11 +327,39 @@ def test_environment_of_services_is_passed_over():
     """
     environment = {
         "HARBOR_CACHE_WEBHOOK_SERVICE_HOST": "10.0.0.1",
+        "HARBOR_CACHE_WEBHOOK_SERVICE_PORT": "443",
+        "HARBOR_CACHE_WEBHOOK_SERVICE_PORT_HTTPS": "443",
         "HARBOR_CACHE_WEBHOOK_PORT": "tcp://10.0.0.1:443",
-        "HARBOR_CACHE_REGISTRIES": "[]",
+        "HARBOR_CACHE_WEBHOOK_PORT_443_TCP": "tcp://10.0.0.1:443",
+        "HARBOR_CACHE_WEBHOOK_PORT_443_TCP_PROTO": "tcp",
+        "HARBOR_CACHE_WEBHOOK_PORT_443_TCP_PORT": "443",
+        "HARBOR_CACHE_WEBHOOK_PORT_443_TCP_ADDR": "10.0.0.1",
     }
 
     assert parse(MINIMAL) == parse(MINIMAL, **environment)
+    assert () == parse(MINIMAL, **environment).warnings
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("HARBOR_CACHE_PAUSE", "did you mean HARBOR_CACHE_PAUSED?"),
+        ("HARBOR_CACHE_PROBE_INTERVALL", "did you mean HARBOR_CACHE_PROBE_INTERVAL?"),
+        ("HARBOR_CACHE_VM_HTTP_PORTS", "did you mean HARBOR_CACHE_VM_HTTP_PORT?"),
+        ("HARBOR_CACHE_REGISTRIES", "overrides no key"),
+        ("HARBOR_CACHE_XYZ", "overrides no key"),
+    ],
+)
+def test_misspelt_environment_is_told(name, advice):
+    """
+    A variable with our prefix that overrides nothing is noted, with the name that was meant.
+    """
+    config = parse(MINIMAL, **{name: "x"})
+    [warning] = config.warnings
+
+    assert warning.startswith(f"{name} overrides no key of the config")
+    assert advice in warning
+    assert parse(MINIMAL).rules.fingerprint == config.rules.fingerprint
 
 
 def test_environment_below_what_is_no_mapping():
@@ -368,6 +435,25 @@ def test_load_names_the_file(tmp_path, content, expected):
 
     assert all(line.startswith(f"{path}: ") for line in str(caught.value).splitlines())
     assert expected in str(caught.value)
+
+
+def test_relative_paths_count_from_the_config_file(tmp_path, monkeypatch):
+    """
+    Wherever the command runs, a path leads to the same file; absolute ones stay as they are.
+    """
+    path = tmp_path / "here" / "config.yaml"
+    path.parent.mkdir()
+    files = "caFile: ca.crt, usernameFile: ../user, passwordFile: /run/password"
+    path.write_text(
+        HEAD + f"harbor: {{url: https://harbor.example, {files}}}\nvm: {{caFile: v/ca}}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    config = load_config(path, {})
+
+    assert path.parent / "ca.crt" == config.harbor.ca_file
+    assert path.parent / "../user" == config.harbor.username_file
+    assert str(config.harbor.password_file) == "/run/password"
+    assert path.parent / "v" / "ca" == config.vm.ca_file
 
 
 def test_docker_hub_needs_no_upstream_of_its_own():

@@ -1,27 +1,47 @@
 """
 The config file, read and checked.
 
-Every scalar outside lists can be overridden by an environment variable: its path in upper case
-with underscores, such as ``HARBOR_CACHE_PROBE_MAX_AGE`` for ``probe.maxAge``.
+Every scalar outside lists can be overridden by an environment variable: see
+`webhook.config.environment`.
 """
 
 import os
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import yaml
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from webhook.config.environment import override
 from webhook.config.model import Config
+from webhook.config.words import explain
 from webhook.errors import ConfigError
 
 
 __all__ = ["default_config", "load_config", "parse_config"]
 
-ENVIRONMENT_PREFIX: Final = "HARBOR_CACHE_"
+
+class _Loader(yaml.CSafeLoader):
+    """
+    A loader that refuses a key that stands twice; YAML forbids it, and the last one would win.
+    """
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - as it is called.
+        """
+        Make a mapping out of a node.
+        """
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} stands there twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def default_config() -> Config:
@@ -41,6 +61,8 @@ def load_config(path: Path, environment: Mapping[str, str] | None = None) -> Con
     """
     Read, override by *environment* (the process's own if absent), and check a config file.
 
+    Relative paths in it count from its own directory.
+
     Raises:
         ConfigError: naming the file, and every offending key by its path.
     """
@@ -50,91 +72,41 @@ def load_config(path: Path, environment: Mapping[str, str] | None = None) -> Con
         reason = getattr(error, "strerror", None) or "is not UTF-8"
         raise ConfigError(f"{path}: {reason}") from error
     try:
-        return parse_config(text, os.environ if environment is None else environment)
+        return parse_config(text, os.environ if environment is None else environment, path.parent)
     except ConfigError as error:
         raise ConfigError(
             "\n".join(f"{path}: {line}" for line in str(error).splitlines())
         ) from error
 
 
-def parse_config(text: str, environment: Mapping[str, str]) -> Config:
+def parse_config(
+    text: str, environment: Mapping[str, str], directory: Path | None = None
+) -> Config:
     """
-    Turn the text of a config file into a `Config`.
+    Turn the text of a config file, which lies in *directory*, into a `Config`.
 
     Raises:
         ConfigError: one line per offending key.
     """
+    data = _read(text)
+    notes = override(data, environment)
     try:
-        data = yaml.load(text, Loader=yaml.CSafeLoader)
+        config = Config.model_validate(data, context={"directory": directory})
+    except ValidationError as error:
+        raise ConfigError("\n".join(explain(error, Config))) from error
+    return config.with_notes(notes)
+
+
+def _read(text: str) -> dict[str, Any]:
+    try:
+        data = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe one.
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         what = getattr(error, "problem", None) or "can't be read"
         raise ConfigError(f"{where}no valid YAML: {what}") from error
+    except ValueError as error:  # Such as a date that is none.
+        raise ConfigError(f"no valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise ConfigError("must be a mapping with apiVersion, kind and harbor")
-    _override(data, environment)
-    try:
-        return Config.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError("\n".join(_explain(error))) from error
-
-
-def _explain(error: ValidationError) -> Iterator[str]:
-    """
-    Turn pydantic's findings into one line each: the key's path, and what is wrong with it.
-    """
-    for finding in error.errors(include_url=False, include_context=False):
-        path = "".join(
-            f"[{part}]" if isinstance(part, int) else f".{part}" for part in finding["loc"]
-        ).lstrip(".")
-        message = finding["msg"].removeprefix("Value error, ")
-        if finding["type"] == "extra_forbidden":
-            message = "unknown key"
-        elif finding["type"] == "missing":
-            message = "is missing"
-        yield f"{path}: {message}" if path else message
-
-
-def _override(data: dict[str, Any], environment: Mapping[str, str]) -> None:
-    """
-    Put the values of ``HARBOR_CACHE_…`` variables in their places.
-
-    Names that fit no key are passed over: Kubernetes itself sets such variables for a Service
-    that is called ``harbor-cache-webhook``.
-    """
-    for path in _scalar_paths(Config):
-        name = ENVIRONMENT_PREFIX + "_".join(path).upper()
-        if name not in environment:
-            continue
-        section = data
-        *parents, leaf = (_camel(part) for part in path)
-        for parent in parents:
-            section = section.setdefault(parent, {})
-            if not isinstance(section, dict):
-                break  # Not a mapping: validation says so, in words of its own.
-        else:
-            section[leaf] = _read_value(name, environment[name])
-
-
-def _read_value(name: str, text: str) -> Any:
-    try:
-        return yaml.load(text, Loader=yaml.CSafeLoader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{name}: no valid YAML") from error
-
-
-def _scalar_paths(
-    model: type[BaseModel], parents: tuple[str, ...] = ()
-) -> Iterator[tuple[str, ...]]:
-    for name, field in model.model_fields.items():
-        path = (*parents, name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _scalar_paths(field.annotation, path)
-        elif "tuple" not in str(field.annotation):
-            yield path
-
-
-def _camel(name: str) -> str:
-    head, *tail = name.split("_")
-    return head + "".join(part.capitalize() for part in tail)
+    return data

@@ -7,13 +7,13 @@ something off.
 """
 
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
     Field,
+    PrivateAttr,
     StringConstraints,
     ValidationInfo,
     WithJsonSchema,
@@ -21,11 +21,13 @@ from pydantic import (
     model_validator,
 )
 
-from webhook.config.base import Duration, Section
+from webhook.config.base import ConfigPath, Duration, KubernetesName, Matching, Section
 from webhook.config.exclusions import Owner, Placeholder, PodSelector
+from webhook.config.hosts import check_alias, check_harbor_host, check_registry_host
+from webhook.config.patterns import Canary, Exclude, Include
 from webhook.config.provisioning import Provisioning
 from webhook.config.vm import Vm
-from webhook.image.reference import DOCKER_HUB, LEGACY_DOCKER_HUB, is_domain
+from webhook.image.reference import DOCKER_HUB, is_domain
 from webhook.image.rules import Rule, Rules
 from webhook.pod.decision import Policy
 from webhook.pod.selector import Selector
@@ -48,10 +50,18 @@ What Harbor's type docker-hub stands for; it asks that one whatever the endpoint
 """
 
 
+def _host_in(text: str) -> str:
+    """
+    Return what could be the host in a *text* that is no URL; never what could be a password.
+    """
+    host = text.rpartition("://")[2].partition("/")[0]
+    return host if is_domain(host) and "." in host else "harbor.example.com"
+
+
 def _check_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise ValueError("must be a URL such as https://harbor.example.com")
+        raise ValueError(f"must be a URL such as https://{_host_in(url)}")
     if "@" in parts.netloc:
         raise ValueError("must hold no user name or password; credentials come from files")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
@@ -62,13 +72,10 @@ def _check_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def _check_domain(host: str) -> str:
-    if not is_domain(host):
-        raise ValueError(
-            f"{host!r} is no registry host; write host or host:port, without https://"
-        )
-    # The grammar of references knows this one name as another one's.
-    return DOCKER_HUB if host == LEGACY_DOCKER_HUB else host
+def _check_image_url(url: str) -> str:
+    url = _check_url(url)
+    check_harbor_host(urlsplit(url).netloc)
+    return url
 
 
 def _check_upstream_url(url: str) -> str:
@@ -79,17 +86,25 @@ def _check_upstream_url(url: str) -> str:
     return url
 
 
-Url = Annotated[str, AfterValidator(_check_url)]
+_A_URL: Final = WithJsonSchema({"type": "string", "pattern": r"^https?://[^/?#@\s]+/?$"})
+_A_HOST: Final = WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z0-9.:\[\]-]+$"})
+Url = Annotated[str, AfterValidator(_check_url), _A_URL]
+ImageUrl = Annotated[str, AfterValidator(_check_image_url), _A_URL]
+RegistryHost = Annotated[str, AfterValidator(check_registry_host), _A_HOST]
+Alias = Annotated[str, AfterValidator(check_alias), _A_HOST]
 UpstreamUrl = Annotated[
     str,
     AfterValidator(_check_upstream_url),
     WithJsonSchema({"type": "string", "pattern": "^https?://.+"}),
 ]
-RegistryHost = Annotated[str, AfterValidator(_check_domain)]
 
 # Harbor's own rule for project names, measured: anything else is answered with 400.
 ProjectName = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9]+(?:[._-][a-z0-9]+)*$", min_length=1, max_length=255)
+    str,
+    Matching(
+        r"[a-z0-9]+(?:[._-][a-z0-9]+)*",
+        "lower-case letters and digits, with ., _ or - between them",
+    ),
 ]
 
 
@@ -98,17 +113,17 @@ class Harbor(Section):
     Where Harbor is, as the nodes and as the webhook see it.
     """
 
-    url: Url
+    url: ImageUrl
     """What images are rewritten to: its host and port."""
     api_url: Url | None = None
     """Where probes and provisioning go, if that is somewhere else."""
-    ca_file: Path | None = None
+    ca_file: ConfigPath | None = None
     """A PEM bundle that signs Harbor's certificate; the system's authorities if absent."""
-    former_urls: tuple[Url, ...] = ()
+    former_urls: tuple[ImageUrl, ...] = ()
     """Where Harbor was before; Pods that still point there are recognised."""
-    username_file: Path | None = None
+    username_file: ConfigPath | None = None
     """A file with the name of a pull-only robot account, for probes of private projects."""
-    password_file: Path | None = None
+    password_file: ConfigPath | None = None
     """A file with that account's secret."""
 
     @model_validator(mode="after")
@@ -143,13 +158,13 @@ class Upstream(Section):
     """Harbor's adapter type: docker-registry if absent, docker-hub for docker.io."""
     url: UpstreamUrl | None = None
     """Where Harbor finds it; https:// and the registry's host if absent."""
-    username_file: Path | None = None
+    username_file: ConfigPath | None = None
     """A file with the account that Harbor logs in with, if it shall."""
-    password_file: Path | None = None
+    password_file: ConfigPath | None = None
     """A file with its password or access token."""
     insecure: bool = False
     """Whether Harbor takes any certificate of the upstream."""
-    ca_file: Path | None = None
+    ca_file: ConfigPath | None = None
     """A PEM bundle that signs the upstream's certificate."""
 
     @model_validator(mode="after")
@@ -166,14 +181,14 @@ class Registry(Section):
 
     host: RegistryHost
     project: ProjectName
-    aliases: tuple[RegistryHost, ...] = ()
-    include: tuple[str, ...] = ("*",)
+    aliases: tuple[Alias, ...] = ()
+    include: Annotated[tuple[Include, ...], Field(min_length=1)] = ("*",)
     """Patterns of repositories that are rewritten; ``*`` stands for any characters."""
-    exclude: tuple[str, ...] = ()
+    exclude: tuple[Exclude, ...] = ()
     """Patterns of repositories that are left alone, stronger than ``include``."""
     when_upstream_down: Literal["rewrite", "keep"] = "rewrite"
     """What to do while Harbor reports this upstream as unhealthy."""
-    canary: str | None = None
+    canary: Canary | None = None
     """A repository and tag, such as ``library/busybox:1``, whose manifest is asked for."""
     upstream: Upstream = Upstream()
     public: bool | None = None
@@ -259,7 +274,7 @@ class Recovery(Section):
     rescue: bool = True
     """Whether Pods that wait for their upstream are moved to Harbor."""
     rescue_after: Annotated[Duration, Field(ge=0)] = 30.0
-    max_patches_per_second: Annotated[float, Field(gt=0)] = 5.0
+    max_patches_per_second: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5.0
     quarantine_for: Annotated[Duration, Field(gt=0)] = 86400.0
     quarantine_max: Annotated[int, Field(ge=0)] = 1000
 
@@ -292,7 +307,7 @@ class Config(Section):
     images: Images = Images()
     mode: Literal["enforce", "audit"] = "enforce"
     paused: bool = False
-    pull_secrets: tuple[str, ...] = ()
+    pull_secrets: tuple[KubernetesName, ...] = ()
     exclude_owners: tuple[Owner, ...] = (
         "postgresql.cnpg.io",
         "operators.coreos.com",
@@ -308,6 +323,7 @@ class Config(Section):
     recovery: Recovery = Recovery()
     provisioning: Provisioning = Provisioning()
     vm: Vm = Vm()
+    _notes: tuple[str, ...] = PrivateAttr(())
 
     @model_validator(mode="after")
     def _check_registries(self) -> Self:
@@ -315,6 +331,12 @@ class Config(Section):
             raise ValueError("registries: is empty; leave it out for the four default ones")
         _refuse_twice("host", [h for r in self.registries for h in (r.host, *r.aliases)])
         _refuse_twice("project", [r.project for r in self.registries])
+        for registry in self.registries:
+            if {registry.host, *registry.aliases} & self.rules.harbor_hosts:
+                raise ValueError(
+                    f"registries: {registry.host!r} is Harbor's own host, whose images are left"
+                    " alone; leave it out"
+                )
         return self
 
     @property
@@ -322,9 +344,16 @@ class Config(Section):
         """
         Return what is allowed and yet unwise, one sentence each.
         """
-        if self.harbor.url.startswith("http://"):
-            return ("harbor.url: http:// lets anyone on the network change what the nodes pull",)
-        return ()
+        plain = "harbor.url: http:// lets anyone on the network change what the nodes pull"
+        unwise = (plain,) if self.harbor.url.startswith("http://") else ()
+        return unwise + self._notes
+
+    def with_notes(self, notes: tuple[str, ...]) -> Self:
+        """
+        Return this config with more `warnings`, of what stood beside the file.
+        """
+        self._notes = notes
+        return self
 
     @cached_property
     def rules(self) -> Rules:

@@ -5,12 +5,11 @@ Read by `harbor-cache harbor plan | apply | verify`.  `serve` and `controller` c
 none of the files that it names.
 """
 
-from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from webhook.config.base import Section
+from webhook.config.base import ConfigPath, KubernetesName, Matching, Section, ServerUrl
 from webhook.config.cron import Cron
 
 
@@ -22,12 +21,12 @@ class Oidc(Section):
     provisioning is by the local administrator.
     """
 
-    endpoint: str
+    endpoint: ServerUrl
     """The issuer, as it stands in the provider's own discovery document."""
     name: str = "dex"
     """What Harbor's login page calls the provider."""
     client_id: str = "harbor-cache-oidc-dex"
-    client_secret_file: Path
+    client_secret_file: ConfigPath
     """A file with the client's secret, such as the one that `render dex` makes."""
     scopes: Annotated[tuple[str, ...], Field(min_length=1)] = (
         "openid",
@@ -45,8 +44,12 @@ class Oidc(Section):
     """Whether users get their name from the claim, without being asked at the first login."""
 
 
-_KubernetesName = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=253)
+_RobotName = Annotated[
+    str,
+    Matching(
+        r"[a-z0-9]+(?:[._-][a-z0-9]+)*",
+        "lower-case letters and digits, with ., _ or - between them",
+    ),
 ]
 
 
@@ -76,15 +79,13 @@ class Robot(Section):
     Its secret goes to two files, or into the manifest of a Kubernetes Secret; never elsewhere.
     """
 
-    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(?:[._-][a-z0-9]+)*$")] = (
-        "harbor-cache"
-    )
-    username_file: Path | None = None
-    password_file: Path | None = None
-    manifest_file: Path | None = None
+    name: _RobotName = "harbor-cache"
+    username_file: ConfigPath | None = None
+    password_file: ConfigPath | None = None
+    manifest_file: ConfigPath | None = None
     """A Secret of type kubernetes.io/dockerconfigjson that holds username and password too."""
-    secret_name: _KubernetesName = "harbor-cache-robot"  # noqa: S105 - a name
-    secret_namespace: _KubernetesName | None = None
+    secret_name: KubernetesName = "harbor-cache-robot"  # noqa: S105 - a name
+    secret_namespace: KubernetesName | None = None
 
     @model_validator(mode="after")
     def _check_files(self) -> Self:

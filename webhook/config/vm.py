@@ -5,12 +5,11 @@ Read by `harbor-cache render`.  `serve` and `controller` check it and open none 
 it names.
 """
 
-from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
-from webhook.config.base import Section
+from webhook.config.base import ConfigPath, Matching, Section
 
 
 # What the files that `render` writes were made for and are tested with.
@@ -18,12 +17,27 @@ _HARBOR: Final = "v2.15.2"
 _TRAEFIK: Final = "v3.7.15"
 
 # Paths and names are written into shell scripts, units and YAML: nothing in them may need quoting.
-_Directory = Annotated[str, StringConstraints(pattern=r"^(?:/[A-Za-z0-9._-]+)+$")]
-_Version = Annotated[str, StringConstraints(pattern=r"^v[0-9]+\.[0-9]+\.[0-9]+(?:-[a-z0-9.]+)?$")]
-_Variable = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]*$")]
+_Directory = Annotated[
+    str,
+    Matching(r"(?:/[A-Za-z0-9._-]+)+", "an absolute path of letters, digits, ., _ and -"),
+]
+_Version = Annotated[
+    str, Matching(r"v[0-9]+\.[0-9]+\.[0-9]+(?:-[a-z0-9.]+)?", "a version such as v2.15.2")
+]
+_Variable = Annotated[
+    str, Matching(r"[A-Z][A-Z0-9_]*", "the name of a variable, such as CF_DNS_API_TOKEN")
+]
+_Email = Annotated[str, Matching(r"[^@\s'\"]+@[^@\s'\"]+", "an address such as admin@example.com")]
+_Provider = Annotated[
+    str, Matching(r"[a-z0-9-]+", "a provider's code of Traefik's list, such as route53")
+]
+_HttpsUrl = Annotated[str, Matching(r"https://[^\s'\"]+", "a URL that begins with https://")]
 # A name or an address, IPv6 in brackets; Traefik takes port 53 where none is named.
 _Resolver = Annotated[
-    str, StringConstraints(pattern=r"^(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?$")
+    str,
+    Matching(
+        r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?", "a DNS server such as 1.1.1.1:53"
+    ),
 ]
 
 
@@ -32,17 +46,13 @@ class Acme(Section):
     How Traefik gets its certificate: by a DNS record, so that port 80 need not be public.
     """
 
-    email: Annotated[str, StringConstraints(pattern=r"^[^@\s'\"]+@[^@\s'\"]+$")] = (
-        "admin@example.com"
-    )
+    email: _Email = "admin@example.com"
     """Where the certificate authority writes when a certificate is about to end."""
-    provider: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$")] = "route53"
+    provider: _Provider = "route53"
     """Who serves the DNS zone, by the name that Traefik's list of DNS providers gives it."""
     environment: tuple[_Variable, ...] = ()
     """The variables that this provider reads its credentials from; known for `route53` alone."""
-    directory_url: Annotated[str, StringConstraints(pattern=r"^https://[^\s'\"]+$")] = (
-        "https://acme-v02.api.letsencrypt.org/directory"
-    )
+    directory_url: _HttpsUrl = "https://acme-v02.api.letsencrypt.org/directory"
     """The certificate authority; its staging one is the better choice for first tries."""
 
     resolvers: tuple[_Resolver, ...] = ()
@@ -81,7 +91,7 @@ class Vm(Section):
 
     front: Literal["traefik", "self-signed"] = "traefik"
     """Who ends TLS: Traefik with a public certificate, or Harbor with one of our own CA."""
-    ca_file: Path | None = None
+    ca_file: ConfigPath | None = None
     """The CA that nodes must trust, such as the `ca.crt` of `render certs`; none if public."""
     directory: _Directory = "/opt/harbor"
     """Where Harbor's installer and the rendered files lie."""

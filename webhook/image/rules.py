@@ -64,6 +64,7 @@ class Rules:
         harbor_host: host[:port] of Harbor, as it stands in rewritten references.
         former_hosts: hosts where Harbor was before a move.
         rules: one per registry; hosts and aliases are unique among them.
+        harbor_hosts: every name of Harbor's, former ones and those with the default port included.
         former: rules of before; nothing is rewritten by them, but Pods may still wait for what was.
     """
 
@@ -72,13 +73,13 @@ class Rules:
     former_hosts: tuple[str, ...] = ()
     former: tuple["Rules", ...] = ()
     _by_host: dict[str, Rule] = field(init=False, repr=False, compare=False)
-    _harbor_hosts: frozenset[str] = field(init=False, repr=False, compare=False)
+    harbor_hosts: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         by_host = {host: rule for rule in self.rules for host in (rule.host, *rule.aliases)}
         object.__setattr__(self, "_by_host", by_host)
         hosts = {name for host in (self.harbor_host, *self.former_hosts) for name in _names(host)}
-        object.__setattr__(self, "_harbor_hosts", frozenset(hosts))
+        object.__setattr__(self, "harbor_hosts", frozenset(hosts))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -119,7 +120,7 @@ class Rules:
         """
         Tell whether *reference* points at Harbor already, with or without the explicit port.
         """
-        return reference.domain in self._harbor_hosts
+        return reference.domain in self.harbor_hosts
 
     def original(self, reference: Reference, rule: Rule) -> Reference:
         """
