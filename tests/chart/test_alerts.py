@@ -80,7 +80,8 @@ def test_every_alert_has_its_page(rule):
     """
     Whoever is woken finds what it means and what to do.
     """
-    page = (ROOT / rule["annotations"]["runbook"]).read_text()
+    _, _, path = rule["annotations"]["runbook_url"].partition("/blob/main/")
+    page = (ROOT / path).read_text()
 
     assert page.startswith(f"# {rule['alert']}\n")
     assert "## What to do" in page

@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from tests.support.helm import CHART, HARBOR, helm, named, render, render_text, set_json
+from tests.support.helm import CHART, HARBOR, helm, named, refusal, render, render_text, set_json
 from webhook.config import parse_config
 
 
@@ -510,7 +510,9 @@ def test_everything_reaches_its_place():
     assert named(objects, "ConfigMap", "harbor-cache-webhook-extra-map")
     assert named(objects, "ConfigMap", "harbor-cache-webhook-extra-text")
     egress = named(objects, "NetworkPolicy", "cache")["spec"]["egress"]
-    assert {53, 443, 8443, 80, 3128} == {port["port"] for rule in egress for port in rule["ports"]}
+    assert {53, 5353, 443, 8443, 80, 3128} == {
+        port["port"] for rule in egress for port in rule["ports"]
+    }
 
 
 def test_monitoring_files_are_passed_on_unchanged():
@@ -564,3 +566,159 @@ def test_a_long_release_name_still_fits():
         for item in yaml.safe_load_all(result.stdout)
         if item["kind"] in ("Service", "Namespace", "Pod") and len(item["metadata"]["name"]) > 63
     ]
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "seconds"), [("90d", "20 * 86400"), ("720h", "576000"), ("9d", "172800")]
+)
+def test_the_certificate_s_alert_knows_its_lifetime(lifetime, seconds):
+    """
+    With certificates that live shorter, the alert fires later: not while renewal is still to come.
+    """
+    objects = render(
+        *HARBOR, "--set", f"prometheusRule.enabled=true,tls.certificateLifetime={lifetime}"
+    )
+    rules = named(objects, "PrometheusRule")["spec"]["groups"][0]["rules"]
+    [rule] = [rule for rule in rules if rule["alert"] == "HarborCacheCertificateExpires"]
+
+    assert rule["expr"].endswith(f"< {seconds}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("config.harbor.url=harbor.example.com", "config.harbor.url"),
+        ("config.probe.interval=60s", "config.probe.maxAge"),
+        ("config.probe.interval=25s,config.probe.timeout=5s", "config.probe.maxAge"),
+        ("config.probe.interval=5", "config.probe.interval"),
+        ("config.paused=perhaps", "config.paused"),
+        ("config.probe.maxAeg=60s", "maxAeg"),
+        ("webhook.port=8080", "webhook.opsPort"),
+        ("webhook.opsPort=10250", "webhook.opsPort"),
+        ("webhook.port=443", "webhook.port"),
+        ("webhook.hostNetwork=true", "webhook.port"),
+        ("tls.certificateLifetime=200d", "tls.caLifetime"),
+        ("tls.certificateLifetime=soon", "tls.certificateLifetime"),
+        ("webhook.terminationGracePeriodSeconds=5", "webhook.terminationGracePeriodSeconds"),
+        ("service.ipFamilyPolicy=Dual", "service.ipFamilyPolicy"),
+    ],
+)
+def test_what_would_crash_loop_is_refused(arguments, said):
+    """
+    A value with which the Pods would not start is an error of helm, which names it.
+    """
+    message = refusal("--set", arguments)
+
+    assert said in message.replace("/", ".")
+
+
+@pytest.mark.parametrize("arguments", ["config.probe.interval=60s,config.probe.maxAge=2m", ""])
+def test_what_starts_is_rendered(arguments):
+    """
+    The same keys with values that fit together are no error.
+    """
+    assert render(*HARBOR, "--set", arguments)
+
+
+def test_a_release_named_by_digits():
+    """
+    Names, labels and namespaces stay text, and names of Services begin with a letter.
+    """
+    result = helm("template", "123", str(CHART), "--namespace", "456", *HARBOR)
+    objects = [item for item in yaml.safe_load_all(result.stdout) if item]
+
+    assert "" == result.stderr
+    for item in objects:
+        metadata = item["metadata"]
+        texts = [metadata["name"], metadata.get("namespace", ""), *metadata["labels"].values()]
+        assert all(isinstance(text, str) for text in texts), item
+        assert metadata["name"].startswith("hcw-123-harbor-cache-webhook")
+
+
+def test_variables_are_text():
+    """
+    `value: true` in values.yaml is the text that the API server wants; sources are passed on.
+    """
+    variables = [
+        {"name": "HARBOR_CACHE_PAUSED", "value": True},
+        {"name": "A", "value": 1},
+        {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+    ]
+    extra = {"extraEnv": variables}
+    objects = render(*HARBOR, *set_json(webhook=extra, controller=extra))
+    for name in ("harbor-cache-webhook", "harbor-cache-webhook-controller"):
+        pod = named(objects, "Deployment", name)["spec"]["template"]["spec"]
+
+        assert ["true", "1", None] == [v.get("value") for v in pod["containers"][0]["env"]]
+        assert variables[2] == pod["containers"][0]["env"][2]
+
+
+@pytest.mark.parametrize(
+    ("values", "image"),
+    [
+        (
+            "image.registry=r.example:5000",
+            "r.example:5000/harbor-cache-webhook/harbor-cache-webhook",
+        ),
+        ("global.imageRegistry=r.example", "r.example/harbor-cache-webhook/harbor-cache-webhook"),
+        (
+            "global.imageRegistry=a,image.registry=b/c",
+            "b/c/harbor-cache-webhook/harbor-cache-webhook",
+        ),
+        ("image.registry=r,image.repository=acme/hcw", "r/acme/hcw"),
+        ("image.repository=acme/hcw", "acme/hcw"),
+    ],
+)
+def test_an_image_from_a_registry_of_your_own(values, image):
+    """
+    A registry of the chart, or of the parent chart, takes the place of the repository's host.
+    """
+    objects = render(*HARBOR, "--set", values)
+
+    assert {f"{image}:0.1.0.dev0"} == {pod["containers"][0]["image"] for pod in pods(objects)}
+
+
+def test_the_node_s_network():
+    """
+    There a Pod more would find no port, so one goes before one comes; the ops port can be moved.
+    """
+    objects = render(
+        *HARBOR, "--set", "webhook.hostNetwork=true,webhook.port=10260,webhook.opsPort=8081"
+    )
+    spec = named(objects, "Deployment", "harbor-cache-webhook")["spec"]
+    [container] = spec["template"]["spec"]["containers"]
+
+    assert {"maxSurge": 0, "maxUnavailable": 1} == spec["strategy"]["rollingUpdate"]
+    assert "--ops-port=8081" in container["args"]
+    assert {"https": 10260, "ops": 8081} == {
+        p["name"]: p["containerPort"] for p in container["ports"]
+    }
+
+
+def test_a_parent_chart_with_a_condition(tmp_path):
+    """
+    `condition: harbor-cache-webhook.enabled` switches the chart on and off.
+    """
+    parent = tmp_path / "parent"
+    (parent / "charts").mkdir(parents=True)
+    (parent / "charts" / "harbor-cache-webhook").symlink_to(CHART)
+    dependency = {
+        "name": "harbor-cache-webhook",
+        "version": "*",
+        "condition": "harbor-cache-webhook.enabled",
+    }
+    chart = {
+        "apiVersion": "v2",
+        "name": "parent",
+        "version": "1.0.0",
+        "dependencies": [dependency],
+    }
+    (parent / "Chart.yaml").write_text(yaml.safe_dump(chart))
+    values = {"harbor-cache-webhook": {"config": {"harbor": {"url": "https://h.example"}}}}
+    (parent / "values.yaml").write_text(yaml.safe_dump(values))
+
+    on = helm("template", "x", str(parent), "--set", "harbor-cache-webhook.enabled=true")
+    off = helm("template", "x", str(parent), "--set", "harbor-cache-webhook.enabled=false")
+
+    assert "kind: MutatingWebhookConfiguration" in on.stdout, on.stderr
+    assert (0, "") == (off.returncode, off.stdout.strip())

@@ -7,7 +7,7 @@ none of the files that it names.
 
 from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
 from webhook.config.base import ConfigPath, KubernetesName, Matching, Section, ServerUrl
 from webhook.config.cron import Cron

@@ -2,8 +2,14 @@
 {{- .Values.nameOverride | default .Chart.Name | trunc 40 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* Trunc leaves room for the longest suffix and keeps Service names within 63 characters. */}}
+{{/* Trunc leaves room for the longest suffix and keeps Service names within 63 characters.  They
+begin with a letter, so the name of a release such as `123` gets one in front. */}}
 {{- define "hcw.fullname" -}}
+{{- $name := include "hcw.wantedName" . -}}
+{{- regexMatch "^[a-z]" $name | ternary $name (printf "hcw-%s" $name) -}}
+{{- end -}}
+
+{{- define "hcw.wantedName" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
 {{- else if contains (include "hcw.name" .) .Release.Name -}}
@@ -24,8 +30,8 @@
 
 {{/* Called with (dict "root" $ "component" "webhook"); the component may be left out. */}}
 {{- define "hcw.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "hcw.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ include "hcw.name" .root | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 {{- with .component }}
 app.kubernetes.io/component: {{ . }}
 {{- end }}
@@ -48,9 +54,52 @@ Called with (dict "root" $ "component" "webhook" "values" .Values.webhook). */}}
 {{- toYaml (merge $labels .values.podLabels .root.Values.commonLabels) -}}
 {{- end -}}
 
+{{/* A registry of your own takes the place of the host in image.repository. */}}
 {{- define "hcw.image" -}}
-{{- with .Values.image -}}
-{{- if .digest -}}{{ .repository }}@{{ .digest }}{{- else -}}{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}{{- end -}}
+{{- $image := .Values.image -}}
+{{- $repository := $image.repository -}}
+{{- with $image.registry | default (.Values.global).imageRegistry -}}
+{{- $repository = printf "%s/%s" . (regexReplaceAll "^([^/]*[.:][^/]*|localhost)/" $image.repository "") -}}
+{{- end -}}
+{{- if $image.digest -}}{{ $repository }}@{{ $image.digest }}{{- else -}}{{ $repository }}:{{ $image.tag | default .Chart.AppVersion }}{{- end -}}
+{{- end -}}
+
+{{/* Environment variables, with their values as text whatever they look like. */}}
+{{- define "hcw.env" -}}
+{{- range . }}
+- {{ if hasKey . "value" }}{{ merge (dict "value" (toString .value)) . | toJson }}{{ else }}{{ toJson . }}{{ end }}
+{{- end }}
+{{- end -}}
+
+{{/* A duration such as `1m30s`, in seconds. */}}
+{{- define "hcw.seconds" -}}
+{{- $units := dict "ms" 0.001 "s" 1.0 "m" 60.0 "h" 3600.0 "d" 86400.0 -}}
+{{- $seconds := 0.0 -}}
+{{- range regexFindAll "[0-9.]+[a-z]+" . -1 -}}
+{{- $seconds = addf $seconds (mulf (regexFind "[0-9.]+" . | float64) (get $units (regexFind "[a-z]+" .))) -}}
+{{- end -}}
+{{- $seconds -}}
+{{- end -}}
+
+{{/* What would install, and then keep the Pods from starting. */}}
+{{- define "hcw.refuse" -}}
+{{- $probe := .Values.config.probe | default dict -}}
+{{- $interval := include "hcw.seconds" ($probe.interval | default "5s") | float64 -}}
+{{- $timeout := include "hcw.seconds" ($probe.timeout | default "2s") | float64 -}}
+{{- if le (include "hcw.seconds" ($probe.maxAge | default "30s") | float64) (addf $interval $timeout) -}}
+{{- fail "\n\nconfig.probe.maxAge must be longer than interval and timeout together, or all knowledge of Harbor is stale.\n" -}}
+{{- end -}}
+{{- if eq (int .Values.webhook.port) (int .Values.webhook.opsPort) -}}
+{{- fail (printf "\n\nwebhook.port and webhook.opsPort are both %d: one process can't listen there twice.\n" (int .Values.webhook.port)) -}}
+{{- end -}}
+{{- if and .Values.webhook.hostNetwork (eq (int .Values.webhook.port) 10250) -}}
+{{- fail "\n\nwebhook.port is 10250, which is the kubelet's on the node's network; with webhook.hostNetwork set another, such as\n  --set webhook.port=10260\n" -}}
+{{- end -}}
+{{- if and (include "hcw.controllerManagesTls" .) .Values.controller.enabled -}}
+{{- $serving := include "hcw.seconds" .Values.tls.certificateLifetime | float64 -}}
+{{- if lt (include "hcw.seconds" .Values.tls.caLifetime | float64) (mulf $serving 3.0) -}}
+{{- fail "\n\ntls.caLifetime must be at least three times tls.certificateLifetime.\n" -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
@@ -106,6 +155,14 @@ readOnlyRootFilesystem: true
 {{- end }}
 {{- with .Values.extraVolumeMounts }}
 {{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Names that both Pods know beside DNS, such as Harbor's. */}}
+{{- define "hcw.hostAliases" -}}
+{{- with .Values.hostAliases }}
+hostAliases:
+  {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
