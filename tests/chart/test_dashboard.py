@@ -201,7 +201,12 @@ def fill_in(query):
     """
     Put in what Grafana would put in.
     """
-    for variable, value in (("$__rate_interval", "20s"), ("$__range", "1m"), ("$job", ".+")):
+    for variable, value in (
+        ("$__rate_interval", "20s"),
+        ("$__range", "1m"),
+        ("$job", ".+"),
+        ("$cluster", ".*"),
+    ):
         query = query.replace(variable, value)
     assert "$" not in query
     return query

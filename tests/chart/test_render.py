@@ -510,9 +510,28 @@ def test_everything_reaches_its_place():
     assert named(objects, "ConfigMap", "harbor-cache-webhook-extra-map")
     assert named(objects, "ConfigMap", "harbor-cache-webhook-extra-text")
     egress = named(objects, "NetworkPolicy", "cache")["spec"]["egress"]
-    assert {53, 5353, 443, 8443, 80, 3128} == {
-        port["port"] for rule in egress for port in rule["ports"]
-    }
+    assert {53, 443, 8443, 80, 3128} == {port["port"] for rule in egress for port in rule["ports"]}
+
+
+def test_network_values_reach_their_places():
+    """
+    IP families, aliases, ports and relabelings stand where Kubernetes and Prometheus look for them.
+    """
+    objects = render("--values", str(CHART / "ci" / "everything-values.yaml"))
+    [endpoint] = named(objects, "ServiceMonitor")["spec"]["endpoints"]
+    egress = named(objects, "NetworkPolicy", "cache-controller")["spec"]["egress"]
+    default = render(*HARBOR, "--set", "networkPolicy.enabled=true")
+
+    for name in ("cache", "cache-metrics"):
+        service = named(objects, "Service", name)["spec"]
+        assert ("PreferDualStack", ["IPv4"]) == (service["ipFamilyPolicy"], service["ipFamilies"])
+    for pod in (named(objects, "Deployment", name) for name in ("cache", "cache-controller")):
+        assert "192.0.2.7" == pod["spec"]["template"]["spec"]["hostAliases"][0]["ip"]
+    assert [{"targetLabel": "cluster", "replacement": "blue"}] == endpoint["relabelings"]
+    assert [{"action": "labeldrop", "regex": "pod"}] == endpoint["metricRelabelings"]
+    assert {6443, 8443} <= {port["port"] for rule in egress for port in rule["ports"]}
+    usual = named(default, "NetworkPolicy", "harbor-cache-webhook-controller")["spec"]["egress"]
+    assert {53, 5353, 443, 6443} == {port["port"] for rule in usual for port in rule["ports"]}
 
 
 def test_monitoring_files_are_passed_on_unchanged():

@@ -8,10 +8,11 @@ import copy
 import time
 
 import pytest
+import yaml
 
-from tests.support.helm import CHART, HARBOR, NAMESPACE, render
+from tests.support.helm import CHART, HARBOR, NAMESPACE, helm, render
 from tests.support.kube.client import object_path
-from tests.support.kube.installed import NAME, installed, wait_for_fence
+from tests.support.kube.installed import NAME, installed, wait_for_fence, without_hooks
 from tests.support.kube.installed import controller as controller_client
 
 
@@ -91,6 +92,20 @@ async def test_the_api_server_accepts_every_object(client, values):
         assert () == answer.warnings
         checked += 1
     assert checked > 10
+
+
+async def test_the_api_server_accepts_a_release_named_by_digits(client):
+    """
+    Neither names nor labels are taken for numbers, and Services begin with a letter.
+    """
+    result = helm("template", "123", str(CHART), "--namespace", NAMESPACE, *HARBOR)
+    objects = without_hooks([item for item in yaml.safe_load_all(result.stdout) if item])
+    (await client.apply(_namespace(NAMESPACE))).expect()
+    for item in objects:
+        item["metadata"].setdefault("namespace", NAMESPACE)
+        (await client.apply(item, dryRun="All", fieldValidation="Strict")).expect()
+
+    assert len(objects) > 10
 
 
 @pytest.mark.parametrize("resource", ["secrets", "configmaps", "serviceaccounts", "pods"])
