@@ -242,6 +242,11 @@ async def fence_deleted(release):
     await release.client.delete(f"{ADMISSION}/validatingadmissionpolicies/{NAME}-controller-pods")
 
 
+async def rules_differ(release):
+    path = f"{ADMISSION}/validatingadmissionpolicies/{NAME}-controller-pods"
+    await release.patch(path, {"metadata": {"annotations": {"harbor-cache.io/rules": "0" * 64}}})
+
+
 async def lease_released(release):
     await release.patch(LEASE, {"spec": {"holderIdentity": ""}})
 
@@ -280,6 +285,7 @@ BROKEN = {
     bundle_emptied: ("ca-bundle-empty", "caBundle"),
     wrong_pair: ("wrong-serving-pair", "none of the authorities in caBundle signed it"),
     fence_deleted: ("fence-gone", f"fence {NAME}-controller-pods"),
+    rules_differ: ("fence-differs", "rendered from other rules than the config has"),
     lease_released: ("lease-without-holder", f"No controller holds the Lease {NAME}-controller"),
     config_refused: (
         "config-refused",

@@ -284,7 +284,7 @@ def _fences(facts: Facts) -> Iterator[Problem]:
             )
     annotations = facts.policies.get("pods", {}).get("metadata", {}).get("annotations") or {}
     rendered = annotations.get(_RULES)
-    actual = getattr(facts.config.rules, "fingerprint", None) if facts.config else None
+    actual = facts.config.rules.fingerprint if facts.config else None
     if rendered and actual and rendered != actual:
         yield Problem(
             "fence-differs",
