@@ -249,6 +249,23 @@ def test_strange_messages_are_judged_soon(message):
     assert PullFailure.UNKNOWN is classify("ErrImagePull", message)
 
 
+@pytest.mark.parametrize(
+    ("answer", "failure"),
+    [
+        ("404 Not Found", PullFailure.ABSENT),
+        ("401 Unauthorized", PullFailure.DENIED),
+        ("403 Forbidden", PullFailure.DENIED),
+        ("429 Too Many Requests", PullFailure.LIMITED),
+        ("502 Bad Gateway", PullFailure.UNREACHABLE),
+    ],
+)
+def test_a_status_code_with_its_phrase_counts(answer, failure):
+    """
+    A code is believed as well where HTTP's own words for it follow.
+    """
+    assert failure is classify("ErrImagePull", f'failed to pull "h/a:1": {answer}')
+
+
 def test_the_reason_speaks_where_the_message_does_not():
     """
     A kubelet that calls the registry unavailable is believed.

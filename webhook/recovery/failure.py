@@ -190,6 +190,7 @@ _WORDS: Final = {
     ),
     PullFailure.DENIED: (
         _STATUS + r"(?:401|403|407)\b",
+        r"(?:^|: )(?:401 Unauthorized|403 Forbidden)\b",
         r"access denied",
         r"no pull access",
         r"is not allowed access",
@@ -209,6 +210,7 @@ _WORDS: Final = {
     PullFailure.UNKNOWN: (r"unexpected media type", r"\(text/html\)"),
     PullFailure.ABSENT: (
         _STATUS + r"(?:404|410)\b",
+        r"(?:^|: )404 Not Found\b",
         r"(?:manifest|name|repository|blob)[_ ]unknown",
         r"repository name not known",
         r"(?:manifest for|image|tag|artifact|repository|project) _(?:,? \w+ _)? not found",
