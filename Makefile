@@ -29,6 +29,10 @@ setup: $(filter build/%,$(UV)) ## Create .venv from the lock file
 demo: setup $(if $(KUBE),cluster-binaries) ## Show what it does, against a stand-in of Harbor (KUBE=1: with a real API server)
 	@$(RUN) harbor-cache demo $(if $(KUBE),--kube)
 
+.PHONY: audit-sample
+audit-sample: setup ## Write the page of an audit, of a fleet made for it, to build/audit.html
+	@$(RUN) python -m tests.support.audit_sample build/audit.html
+
 .PHONY: test
 test: setup cluster-binaries ## Run all tests that need no root, those with a real API server included
 	@$(RUN) pytest -m "not node"

@@ -99,7 +99,9 @@ def _pod(fleet, namespace, number):
     """
     # Shifted from row to row, so that every namespace has several.
     image = IMAGES[(number + number // 40) % len(IMAGES)]
-    pod = _object("v1", "Pod", f"p{number}", namespace, _spec(image))
+    # Those that nothing controls are of a pipeline.
+    name = f"p{number}" if number % 3 < 2 else f"runner-x7-project-{number}-concurrent-0"
+    pod = _object("v1", "Pod", name, namespace, _spec(image))
     metadata, spec = pod["metadata"], pod["spec"]
     owners = (("apps/v1", "ReplicaSet", "web-abc"), ("apps/v1", "StatefulSet", "db"), None)
     if owner := owners[number % 3]:

@@ -12,9 +12,11 @@ from tests.support.fleet import HOSTILE, surveyed
 from webhook.image.decision import Reason
 from webhook.survey import (
     ClusterImage,
+    Counts,
     NamespaceReport,
     NodePulls,
     PreflightResult,
+    RegistryReport,
     Survey,
     Unseen,
     WorkloadReport,
@@ -22,6 +24,7 @@ from webhook.survey import (
 from webhook.survey.formats.advice import is_public, next_steps
 from webhook.survey.formats.document import as_json
 from webhook.survey.formats.page import as_html
+from webhook.survey.formats.rows import rows
 from webhook.survey.formats.sheet import as_csv
 from webhook.survey.formats.table import as_table
 
@@ -139,6 +142,85 @@ def test_nothing_is_folded_in_a_pipe():
     lines = as_table(survey).splitlines()
 
     assert 1 == sum(image in line and "pod/web" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("on_harbor", "could_be", "headline"),
+    [
+        (0, 0, "Nothing in this cluster would come from Harbor"),
+        (0, 3, "Nothing comes from Harbor now; 75\u202f% of image uses could"),
+        (1, 3, "25\u202f% of image uses come from Harbor now; 75\u202f% could"),
+        (3, 3, "75\u202f% of image uses come from Harbor: all that could"),
+    ],
+)
+def test_the_headline_says_what_is_on_harbor_now_and_what_could_be(on_harbor, could_be, headline):
+    """The first sentence of the page is the state of this cluster, whatever that is."""
+    registry = RegistryReport("docker.io", "p", uses=4, on_harbor=on_harbor, could_be=could_be)
+    survey = Survey(
+        *("https://c", "2026-11-24T09:05:00Z", "h", "enforce"),
+        paused=False,
+        installed=False,
+        registries=[registry],
+        name="production",
+    )
+    page = as_html(survey)
+
+    assert f"<h1>{headline}</h1>" in page
+    assert "Audit of <strong>production</strong>" in page
+    assert ">Tuesday, 24 November 2026, 09:05 UTC</time>" in page
+    assert "not installed here" in page
+
+
+async def test_what_is_on_harbor_and_what_could_be_add_up():
+    """Registries and namespaces tell of the same uses, and nothing is on Harbor that could not be."""
+    fleet, survey = await surveyed(namespaces=5, pods=200)
+    places = (*survey.namespaces, *survey.registries)
+
+    assert fleet.cached == survey.on_harbor == sum(n.on_harbor for n in survey.namespaces)
+    assert survey.could_be == sum(n.could_be for n in survey.namespaces)
+    assert [] == [place for place in places if not place.on_harbor <= place.could_be]
+
+
+def test_alike_pods_are_one_row():
+    """Fourteen Pods of a pipeline share a row; what has a lasting name has one of its own."""
+    image = ("docker.io/library/golang:1.24", "docker.io", "would-rewrite", Reason.RULE, "h/p/x")
+
+    def workload(kind, name, **more):
+        images = [ClusterImage(*image, running=Counts(cached=1, direct=1))]
+        return WorkloadReport("ci", kind, name, images=images, **more)
+
+    survey = Survey("c", "now", "h", "enforce", paused=False, installed=None)
+    survey.workloads = [
+        *(workload("Pod", f"runner-x{n}-project-7-concurrent-{n}") for n in range(14)),
+        *(workload("Job", f"migrate-{suffix}") for suffix in ("bcdfg", "x7k2p")),
+        workload("Job", "migrate-zzzzz", pull_secrets=["mine"]),
+        *(workload("Deployment", f"web-{n}") for n in range(2)),
+        workload("Pod", "debug"),
+    ]
+
+    assert [
+        ("runner…", 14, 28, 14),
+        ("migrate…", 2, 4, 2),
+        ("migrate-zzzzz", 1, 2, 1),
+        ("web-0", 1, 2, 1),
+        ("web-1", 1, 2, 1),
+        ("debug", 1, 2, 1),
+    ] == [(row.name, len(row.names), row.uses, row.on_harbor) for row in rows(survey)]
+
+
+def test_lines_end_between_the_words_of_an_image_only():
+    """An image may be folded behind a separator, but not at a hyphen or within a word."""
+    workload = WorkloadReport(
+        "team",
+        "Pod",
+        "web",
+        images=[ClusterImage("quay.io/a-b/c:1", "r", "kept", Reason.NO_RULE, "")],
+    )
+    survey = Survey(
+        "c", "2026-11-24", "h", "enforce", paused=False, installed=None, workloads=[workload]
+    )
+
+    assert 'quay.io/<wbr><span class="whole">a-b/</span><wbr>c:<wbr>1<' in as_html(survey)
 
 
 def test_who_is_excluded_gets_no_advice():

@@ -44,6 +44,11 @@ if TYPE_CHECKING:
     text="How to show it; html is one file to open in a browser, or to print.",
 )
 @output_file_option
+@click.option(
+    "--cluster-name",
+    metavar="NAME",
+    help="What to call the cluster, instead of its name in the kubeconfig.",
+)
 @click.option("--probe", is_flag=True, help="Ask Harbor whether its projects can serve.")
 @click.option(
     "--preflight",
@@ -58,6 +63,7 @@ def audit(
     namespaces: tuple[str, ...],
     output: str,
     output_file: Path | None,
+    cluster_name: str | None,
     *,
     probe: bool,
     preflight: bool,
@@ -93,6 +99,7 @@ def audit(
                 preflight=preflight,
             )
         )
+    survey.name = cluster_name or survey.name
     color = output_file is None and output == "table" and sys.stdout.isatty()
     if survey.placeholder:
         click.echo(
@@ -134,6 +141,7 @@ async def _survey(
             found = given or await config_of_cluster(kube, Path(directory))
             policy = found.config.policy
             survey = await list_cluster(kube, kube.url, policy, namespaces, progress)
+            survey.name = kube.name
             survey.source, survey.placeholder = found.source, found.placeholder
             if preflight:
                 progress("dry runs", 0)

@@ -90,7 +90,9 @@ class Kube:
     One API server; made by `connect`.
     """
 
-    def __init__(self, client: ApiClient, timeout: float = _TIMEOUT) -> None:
+    def __init__(self, client: ApiClient, timeout: float = _TIMEOUT, name: str = "") -> None:
+        self.name = name
+        """What the kubeconfig calls the cluster; empty within a Pod."""
         self._client = client
         self._timeout = timeout
 
@@ -303,19 +305,20 @@ async def connect(
         ClusterError: if none of these can be used.
     """
     configuration = Configuration()
-    await _load(configuration, kubeconfig, context)
+    cluster = await _load(configuration, kubeconfig, context)
     try:
         client = ApiClient(configuration)
     except (OSError, ssl.SSLError) as error:
         raise ClusterError(f"{_name(kubeconfig)}: certificates can't be used: {error}") from error
     client.user_agent = f"harbor-cache/{__version__}"
     async with client:
-        yield Kube(client, timeout)
+        yield Kube(client, timeout, cluster)
 
 
-async def _load(
-    configuration: Configuration, kubeconfig: Path | None, context: str | None
-) -> None:
+async def _load(configuration: Configuration, kubeconfig: Path | None, context: str | None) -> str:
+    """
+    Fill in *configuration*, and return what the kubeconfig calls the cluster.
+    """
     name = _name(kubeconfig)
     # KUBECONFIG may name several files, some of which need not be there.
     if not any(os.path.isfile(path) for path in name.split(os.pathsep)):  # noqa: ASYNC240, PTH113
@@ -330,7 +333,7 @@ async def _load(
                 "No cluster to ask: there is no --kubeconfig, no KUBECONFIG, no "
                 f"{_DEFAULT_KUBECONFIG}, and this is no Pod with a ServiceAccount."
             ) from error
-        return
+        return ""
     try:
         with _complaints() as complaints:
             await _config.load_kube_config(
@@ -339,6 +342,10 @@ async def _load(
                 client_configuration=configuration,
                 persist_config=False,
             )
+        contexts, current = _config.list_kube_config_contexts(name)
+        cluster = next((c for c in contexts if c["name"] == context), current)["context"][
+            "cluster"
+        ]
     except _config.ConfigException as error:
         raise ClusterError(f"{name}: {error}") from error
     except yaml.YAMLError as error:
@@ -351,6 +358,7 @@ async def _load(
 
     if complaints and not (configuration.api_key or configuration.cert_file):
         raise ClusterError(f"{name}: no credentials can be had: {'; '.join(complaints)}")
+    return str(cluster)
 
 
 @contextmanager

@@ -51,7 +51,7 @@ class Counts:
 
     Attributes:
         cached: on Harbor.
-        direct: on the registry itself, and never put back as far as records tell.
+        direct: on the registry itself, and never restored as far as records tell.
         restored: on the registry again, after they had been on Harbor.
     """
 
@@ -150,6 +150,8 @@ class NamespaceReport:
         workloads: how many workloads it has.
         would_rewrite: how many uses of images (per Pod and container) would be rewritten.
         kept: how many would be kept.
+        on_harbor: how many are on Harbor now.
+        could_be: how many are on Harbor now, or would be if the namespace enforced.
         with_pull_secrets: Pods that bring pull secrets and have an image that would be rewritten.
     """
 
@@ -161,6 +163,8 @@ class NamespaceReport:
     workloads: int = 0
     would_rewrite: int = 0
     kept: int = 0
+    on_harbor: int = 0
+    could_be: int = 0
     with_pull_secrets: int = 0
 
 
@@ -176,6 +180,8 @@ class RegistryReport:
         pods: how many Pods use it.
         uses: how many containers of Pods do.
         would_rewrite: how many of these uses would be rewritten.
+        on_harbor: how many of them are on Harbor now.
+        could_be: how many are on Harbor now, or would be if every namespace enforced.
         pulls: pulls if every Pod started on a node that has nothing: images per Pod.
         every_start: how many of these pulls ask the registry even if the node has the image.
         workloads: how many workloads use it.
@@ -187,6 +193,8 @@ class RegistryReport:
     pods: int = 0
     uses: int = 0
     would_rewrite: int = 0
+    on_harbor: int = 0
+    could_be: int = 0
     pulls: int = 0
     every_start: int = 0
     workloads: int = 0
@@ -262,6 +270,7 @@ class Survey:
 
     Attributes:
         cluster: the API server's URL.
+        name: what people call the cluster, or an empty string.
         generated: when the survey ended (RFC 3339, UTC).
         harbor: the host that images would come from.
         mode: what the config says.
@@ -295,6 +304,14 @@ class Survey:
     nodes: list[NodePulls] | None = None
     source: str = ""
     placeholder: str = ""
+    name: str = ""
+
+    @property
+    def title(self) -> str:
+        """
+        Return what to call the cluster: its name, or else its URL.
+        """
+        return self.name or self.cluster
 
     @property
     def pods(self) -> Counts:
@@ -316,6 +333,20 @@ class Survey:
         Return how many of these uses would be rewritten.
         """
         return sum(registry.would_rewrite for registry in self.registries)
+
+    @property
+    def on_harbor(self) -> int:
+        """
+        Return how many of these uses are on Harbor now.
+        """
+        return sum(registry.on_harbor for registry in self.registries)
+
+    @property
+    def could_be(self) -> int:
+        """
+        Return how many of these uses are on Harbor now, or would be if every namespace enforced.
+        """
+        return sum(registry.could_be for registry in self.registries)
 
     @property
     def images(self) -> int:

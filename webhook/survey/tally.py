@@ -59,6 +59,8 @@ class _Registry:
     pods: int = 0
     uses: int = 0
     would_rewrite: int = 0
+    on_harbor: int = 0
+    could_be: int = 0
     pulls: int = 0
     every_start: int = 0
 
@@ -146,6 +148,8 @@ class Tally:
                 pods=found.pods,
                 uses=found.uses,
                 would_rewrite=found.would_rewrite,
+                on_harbor=found.on_harbor,
+                could_be=found.could_be,
                 pulls=found.pulls,
                 every_start=found.every_start,
                 workloads=len(found.workloads),
@@ -193,10 +197,14 @@ class Tally:
             row.running.add(_count(origin.source))
             would = row.outcome == "would-rewrite"
             rewritten = rewritten or would
-            self._registries[row.registry].uses += 1
-            self._registries[row.registry].would_rewrite += would
-            namespace.would_rewrite += would
+            registry = self._registries[row.registry]
+            registry.uses += 1
             namespace.kept += not would
+            on_harbor = origin.source is Source.CACHED
+            for place in (namespace, registry):
+                place.would_rewrite += would
+                place.on_harbor += on_harbor
+                place.could_be += on_harbor or would
             self._reasons[row.reason] += 1
         for name in {row.registry for row in rows}:
             self._registries[name].pods += 1

@@ -39,6 +39,7 @@ def as_document(survey: Survey) -> dict[str, Any]:
         "version": VERSION,
         "generated": survey.generated,
         "cluster": survey.cluster,
+        "clusterName": survey.name,
         "harbor": survey.harbor,
         "mode": survey.mode,
         "paused": survey.paused,
@@ -54,6 +55,8 @@ def as_document(survey: Survey) -> dict[str, Any]:
             "uses": survey.uses,
             "wouldRewrite": survey.would_rewrite,
             "kept": survey.uses - survey.would_rewrite,
+            "onHarbor": survey.on_harbor,
+            "couldBe": survey.could_be,
             "reasons": survey.reasons,
             "rateLimitedPulls": survey.rate_limited_pulls,
         },
@@ -98,6 +101,8 @@ def _registry(registry: RegistryReport) -> dict[str, Any]:
         "pods": registry.pods,
         "uses": registry.uses,
         "wouldRewrite": registry.would_rewrite,
+        "onHarbor": registry.on_harbor,
+        "couldBe": registry.could_be,
         "pulls": registry.pulls,
         "pullsAtEveryStart": registry.every_start,
     }
@@ -113,6 +118,8 @@ def _namespace(namespace: NamespaceReport) -> dict[str, Any]:
         "workloads": namespace.workloads,
         "wouldRewrite": namespace.would_rewrite,
         "kept": namespace.kept,
+        "onHarbor": namespace.on_harbor,
+        "couldBe": namespace.could_be,
         "podsWithPullSecrets": namespace.with_pull_secrets,
     }
 

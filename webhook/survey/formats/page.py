@@ -7,6 +7,7 @@ lets nothing run but the one script whose hash it names.
 
 import base64
 import hashlib
+import re
 
 from functools import cache
 from importlib.resources import files
@@ -18,8 +19,9 @@ from markupsafe import Markup
 from webhook.image.decision import Reason
 from webhook.survey import NamespaceReport, Survey
 from webhook.survey.explanation import REASONS
-from webhook.survey.formats.advice import next_steps
-from webhook.text import printable
+from webhook.survey.formats.advice import is_public, next_steps
+from webhook.survey.formats.rows import rows
+from webhook.text import printable, read_timestamp
 
 
 __all__ = ["as_html"]
@@ -27,6 +29,11 @@ __all__ = ["as_html"]
 _CHARTED: Final = 20
 """
 So many bars are read at a glance; the tables have all.
+"""
+_NAMED: Final = 3
+_PIECE: Final = re.compile(r"[^/@:,\s]{0,32}[/@:,\s]+|[^/@:,\s]{1,32}")
+"""
+What stays on one line of an image: up to a separator, as far as a line is sure to reach.
 """
 
 
@@ -45,21 +52,52 @@ def as_html(survey: Survey) -> str:
             registries=survey.registries[:_CHARTED],
             most=max((r.uses for r in survey.registries), default=0) or 1,
             namespaces=_charted(survey),
-            largest=max((n.would_rewrite + n.kept for n in survey.namespaces), default=0) or 1,
+            rows=rows(survey),
+            headline=_headline(survey),
+            uncovered=_uncovered(survey),
             reasons=[
                 (reason, REASONS[Reason(reason)], count)
                 for reason, count in survey.reasons.items()
             ],
             modes=modes,
-            rewritten_images=len(
-                {i.result for w in survey.workloads for i in w.images if i.outcome != "kept"}
-            ),
             every_start=sum(r.every_start for r in survey.registries if r.rate_limited),
             style=Markup(style),  # noqa: S704 - our own file.
             script=Markup(script),  # noqa: S704 - our own file.
             style_hash=_hash(style),
             script_hash=_hash(script),
         )
+    )
+
+
+def _headline(survey: Survey) -> str:
+    """
+    Say what is on Harbor now, and what could be.
+    """
+    now, could = (_share(part, survey.uses) for part in (survey.on_harbor, survey.could_be))
+    if not survey.could_be:
+        return "Nothing in this cluster would come from Harbor"
+    if not survey.on_harbor:
+        return f"Nothing comes from Harbor now; {could} of image uses could"
+    if survey.on_harbor == survey.could_be:
+        return f"{now} of image uses come from Harbor: all that could"
+    return f"{now} of image uses come from Harbor now; {could} could"
+
+
+def _uncovered(survey: Survey) -> str:
+    """
+    Say what goes past Harbor because no rule covers its registry, and what could be done.
+    """
+    gaps = survey.gaps
+    if not gaps:
+        return "every registry in use has a rule"
+    names = [printable(gap.registry, 60) for gap in gaps[:_NAMED]]
+    if len(gaps) > _NAMED:
+        names.append(f"{len(gaps) - _NAMED} more")
+    public = sum(is_public(gap.registry, survey.harbor) for gap in gaps)
+    advice = f"{public} of them public: a rule would cover {'it' if public == 1 else 'them'}"
+    return (
+        f"{', '.join(names)}: {_share(sum(gap.uses for gap in gaps), survey.uses)} of image uses"
+        f" go past Harbor{'; ' + advice if public else ''}"
     )
 
 
@@ -85,6 +123,8 @@ def _environment() -> Environment:
     environment.filters["number"] = lambda value: f"{value:,}".replace(",", "\u202f")
     environment.filters["percent"] = lambda part, whole: f"{100 * part / (whole or 1):.2f}%"
     environment.filters["share"] = _share
+    environment.filters["moment"] = _moment
+    environment.filters["breakable"] = _breakable
     return environment
 
 
@@ -100,6 +140,25 @@ def _share(part: int, whole: int) -> str:
     if part < whole:
         percent = min(percent, 99)
     return f"{percent}\u202f%"
+
+
+def _moment(text: str) -> str:
+    """
+    Return a timestamp as people write it, in English whatever the locale.
+    """
+    moment = read_timestamp(text)
+    return f"{moment:%A}, {moment.day} {moment:%B} {moment.year}, {moment:%H:%M} UTC"
+
+
+def _breakable(image: str) -> Markup:
+    """
+    Return an image, escaped, with places where a line may end; no word of it is broken.
+    """
+    # A browser would end a line behind a hyphen too, which looks like one that it put there.
+    return Markup("<wbr>").join(
+        Markup('<span class="whole">{}</span>').format(piece) if "-" in piece else piece
+        for piece in _PIECE.findall(printable(image))
+    )
 
 
 @cache
