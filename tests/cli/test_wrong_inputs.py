@@ -19,6 +19,7 @@ CONFIG = 'apiVersion: harbor-cache.io/v1\nkind: Config\nharbor: {url: "https://h
 # What is free text: the name of a thing that need not be there, or what the command says itself.
 FREE = {
     "--ca-secret",
+    "--cluster-name",
     "--fence",
     "--host",
     "--lease",
