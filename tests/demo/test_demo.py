@@ -53,9 +53,15 @@ def test_demo_ends_well():
     """
     done = run_demo()
 
+    opening = done.stdout.partition("\n\n  Real: ")[0].splitlines()
+
     assert 0 == done.returncode, done.stdout + done.stderr
     assert "refused: 0" in done.stdout
     assert "harbor-cache.example.com/proxy.docker.io/library/nginx" in done.stdout
+    assert "  -    image: nginx" in opening
+    assert "  +    image: harbor-cache.example.com/proxy.docker.io/library/nginx" in opening
+    assert 24 > len(opening)
+    assert 80 > max(map(len, opening))
 
 
 @pytest.mark.slow
@@ -79,13 +85,18 @@ def test_demo_fails_where_the_webhook_is_broken(tmp_path, sabotage, seen):
 @pytest.mark.slow
 def test_demo_with_an_api_server_ends_well():
     """
-    The same story holds where a real API server calls the webhook.
+    The same story holds where a real API server calls the webhook, and both moves are seen.
     """
     done = run_demo("--kube")
+    _, _, moves = done.stdout.partition("Pods that wait get out by themselves")
+    moves, _, _ = moves.partition("Verdict")
 
     assert 0 == done.returncode, done.stdout + done.stderr
     assert "refused: 0" in done.stdout
     assert "no label" in done.stdout
+    assert "is rescued" in moves
+    assert "is restored" in moves
+    assert 10 >= len(moves.splitlines())
 
 
 def test_without_the_demo_the_rest_works_and_the_demo_says_where_it_is(tmp_path):

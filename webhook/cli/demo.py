@@ -3,6 +3,7 @@
 """
 
 import asyncio
+import functools
 import importlib.util
 import tempfile
 
@@ -15,8 +16,6 @@ from webhook.errors import HarborCacheError
 
 
 _WIDTH: Final = 120
-_REAL: Final = "AdmissionReviews as an API server sends them; every decision and patch."
-_REAL_WITH_KUBE: Final = "kube-apiserver and etcd; every Pod is created in them."
 
 
 @click.command()
@@ -27,7 +26,8 @@ def demo(kube: bool) -> None:  # noqa: FBT001 - a flag.
 
     Starts the webhook over TLS, sends it Pods, kills Harbor, and brings it back.  Takes about half
     a minute.  With --kube, the Pods are created in a real API server, which calls the webhook by
-    itself; its programs are found in KUBEBUILDER_ASSETS, or built by `make cluster-binaries`.
+    itself, and the controller rescues one and restores one; its programs are found in
+    KUBEBUILDER_ASSETS, or built by `make cluster-binaries`.
 
     Exits with 0 only if everything was seen that should be seen.  For a checkout of the source:
     the container image and the package hold no demo.
@@ -49,6 +49,7 @@ async def _play(directory: Path, *, kube: bool) -> bool:
 
     from webhook.demo.askers import ThroughApiServer, WithReviews
     from webhook.demo.cluster import Cluster
+    from webhook.demo.moves import tell_moves
     from webhook.demo.stage import open_stage
     from webhook.demo.story import Story
 
@@ -56,20 +57,15 @@ async def _play(directory: Path, *, kube: bool) -> bool:
     if not console.is_terminal:
         console.width = _WIDTH
     async with open_stage(directory) as stage, aiohttp.ClientSession() as session:
-        console.print("[bold]harbor-cache: what it does[/bold]")
-        console.print(f"  Real:       the webhook, a process of its own at {stage.url}, over TLS;")
-        console.print(f"              {_REAL_WITH_KUBE if kube else _REAL}")
-        console.print(f"  Simulated:  Harbor, by a stand-in at {stage.harbor.url}.")
-        console.print("              It answers like Harbor 2.15; no image is pulled.")
-        console.print(f"  The webhook was ready {stage.seconds_to_ready:.1f} s after its start.")
         if not kube:
             return await Story(console, stage, WithReviews(stage, session)).tell()
-        console.print("  Starting etcd and kube-apiserver ...")
+        console.print("Starting etcd and kube-apiserver ...")
         cluster = Cluster(directory / "cluster", audit=True)
         try:
             await asyncio.to_thread(cluster.start)
             asker = ThroughApiServer(cluster, stage, session)
             await asker.prepare()
-            return await Story(console, stage, asker).tell()
+            moves = functools.partial(tell_moves, console, stage, cluster, asker)
+            return await Story(console, stage, asker, moves).tell()
         finally:
             await asyncio.to_thread(cluster.stop)

@@ -53,6 +53,9 @@ class Asker(Protocol):
     """
 
     knows_namespaces: bool
+    """Whether the label of a Pod's namespace is looked at."""
+    real: str
+    """What is real about the Pods, to stand in a list of such things."""
 
     async def create(self, sample: Sample) -> Created:
         """
@@ -78,6 +81,7 @@ class WithReviews:
     """
 
     knows_namespaces = False
+    real = "AdmissionReviews as an API server sends them; every decision and patch."
 
     def __init__(self, stage: Stage, session: aiohttp.ClientSession) -> None:
         self._stage = stage
@@ -143,6 +147,7 @@ class ThroughApiServer:
     """
 
     knows_namespaces = True
+    real = "kube-apiserver and etcd; every Pod is created in them."
 
     def __init__(self, cluster: Cluster, stage: Stage, session: aiohttp.ClientSession) -> None:
         self._cluster = cluster
@@ -202,6 +207,27 @@ class ThroughApiServer:
             answer=answer,
         )
 
+    async def read(self, pod: dict[str, Any]) -> dict[str, Any]:
+        """
+        Return a Pod as it is now.
+        """
+        _, answer, _ = await self._call("GET", _path(pod))
+        return answer
+
+    async def report(self, pod: dict[str, Any], status: dict[str, Any]) -> None:
+        """
+        Write a Pod's status, as its kubelet does.
+        """
+        await self._call("PATCH", f"{_path(pod)}/status", {"status": status})
+
+    async def events(self, pod: dict[str, Any]) -> list[str]:
+        """
+        Return the reasons of the Events about a Pod.
+        """
+        namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+        _, answer, _ = await self._call("GET", f"/api/v1/namespaces/{namespace}/events")
+        return [e["reason"] for e in answer["items"] if e["involvedObject"].get("name") == name]
+
     async def _reasons(self, sample: Sample, name: str) -> dict[str, str]:
         """
         Look up in the API server's audit log what the webhook said of a Pod.
@@ -226,14 +252,24 @@ class ThroughApiServer:
         return [json.loads(line) for line in lines if line.endswith("}")]
 
     async def _call(
-        self, method: str, path: str, body: dict[str, Any]
+        self, method: str, path: str, body: dict[str, Any] | None = None
     ) -> tuple[int, dict[str, Any], tuple[str, ...]]:
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
         async with self._session.request(
-            method, self._cluster.url + path, json=body, headers=self._headers, ssl=self._trust
+            method,
+            self._cluster.url + path,
+            data=None if body is None else json.dumps(body),
+            headers={**self._headers, "Content-Type": kind},
+            ssl=self._trust,
         ) as response:
             warnings = response.headers.getall("Warning", [])
             texts = tuple(line.split(" ", 2)[2].strip('"') for line in warnings)
             return response.status, await response.json(), texts
+
+
+def _path(pod: dict[str, Any]) -> str:
+    metadata = pod["metadata"]
+    return f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
 
 
 def _namespace(mode: str) -> str:

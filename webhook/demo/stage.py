@@ -25,7 +25,7 @@ from webhook.demo.standin import HarborStandIn
 from webhook.errors import HarborCacheError
 
 
-__all__ = ["DemoError", "Stage", "open_stage"]
+__all__ = ["DemoError", "Stage", "open_stage", "until_ready"]
 
 # Quick probes: the demo should not last for minutes.  The defaults are 5 s and 2 s.
 _CONFIG: Final = """\
@@ -36,6 +36,7 @@ harbor:
   apiUrl: {api_url}
 probe: {{interval: 1s, timeout: 1s, failureThreshold: 2, successThreshold: 2, maxAge: 10s}}
 images: {{volumes: true, ephemeralContainers: true}}
+recovery: {{afterUnavailable: 1s, rescueAfter: 1s}}
 """
 _START_WITHIN: Final = 15.0
 
@@ -53,6 +54,7 @@ class Stage:
 
     Attributes:
         harbor: the stand-in.
+        config: the config file.
         url: where the webhook answers.
         trust: a context that trusts the webhook's certificate, and no other.
         authority: the certificate of its authority, PEM.
@@ -61,6 +63,7 @@ class Stage:
     """
 
     harbor: HarborStandIn
+    config: Path
     url: str
     trust: ssl.SSLContext
     authority: bytes
@@ -102,9 +105,10 @@ async def open_stage(directory: Path) -> AsyncIterator[Stage]:
         ]
         with Program(command, log=directory / "webhook.log") as program:
             started = time.monotonic()
-            await _until_ready(program, f"http://127.0.0.1:{ops_port}/readyz")
+            await until_ready(program, f"http://127.0.0.1:{ops_port}/readyz")
             yield Stage(
                 harbor=harbor,
+                config=config,
                 url=f"https://127.0.0.1:{port}",
                 trust=ssl.create_default_context(cafile=str(directory / "ca.crt")),
                 authority=(directory / "ca.crt").read_bytes(),
@@ -113,7 +117,13 @@ async def open_stage(directory: Path) -> AsyncIterator[Stage]:
             )
 
 
-async def _until_ready(program: Program, url: str) -> None:
+async def until_ready(program: Program, url: str) -> None:
+    """
+    Return when *program* answers at *url* that it is ready.
+
+    Raises:
+        DemoError: if it does not within 15 s.
+    """
     async with aiohttp.ClientSession() as session:
         deadline = time.monotonic() + _START_WITHIN
         while time.monotonic() < deadline:
@@ -125,4 +135,4 @@ async def _until_ready(program: Program, url: str) -> None:
             except aiohttp.ClientError:
                 pass
             await asyncio.sleep(0.02)
-    raise DemoError(f"the webhook was not ready after {_START_WITHIN:.0f} s\n{program.log_end()}")
+    raise DemoError(f"{url}: not ready after {_START_WITHIN:.0f} s\n{program.log_end()}")

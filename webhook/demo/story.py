@@ -1,22 +1,27 @@
 """
-What the demo tells: a table of Pods before and after, then Harbor's death and return.
+What the demo tells: one Pod before and after, a table of more, Harbor's death and return.
 
 Every line is made from answers that were received; what was not seen makes the demo fail.
 """
 
 import asyncio
 import base64
+import difflib
 import json
+import re
 import time
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+import yaml
 
 from msgspec import convert
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from webhook.demo.askers import Asker, Created
 from webhook.demo.samples import SAMPLES, Expected, Sample
@@ -30,6 +35,8 @@ __all__ = ["Story"]
 _EVERY: Final = 0.25
 _CHANGE_WITHIN: Final = 20.0
 _QUIET_SECONDS: Final = 1.5
+_LONG: Final = 1000
+_DIGEST: Final = re.compile(r"(sha256:[0-9a-f]{4})[0-9a-f]+")
 
 _PROBE: Final = Sample("web", "enforce", {"containers": [{"name": "web", "image": "nginx"}]}, {})
 
@@ -48,7 +55,17 @@ class Story:
     Tells the story on *console*, asking by *asker*.
     """
 
-    def __init__(self, console: Console, stage: Stage, asker: Asker) -> None:
+    def __init__(
+        self,
+        console: Console,
+        stage: Stage,
+        asker: Asker,
+        also: Callable[[], Awaitable[list[str]]] | None = None,
+    ) -> None:
+        """
+        Prepare to tell it; *also* tells one more part, and returns what was not seen.
+        """
+        self._also = also
         self._console = console
         self._stage = stage
         self._asker = asker
@@ -58,10 +75,12 @@ class Story:
         """
         Tell all of it; return whether all was seen that should be seen.
         """
-        await self._show_one_answer()
+        await self._show_one_pod()
         await self._show_table()
         await self._show_outage("Harbor is killed: connections are refused", Fault.REFUSED)
         await self._show_outage("Harbor hangs: it takes requests and never answers", Fault.HANG)
+        if self._also is not None:
+            self._tally.problems += await self._also()
         return self._show_verdict()
 
     def _head(self, text: str) -> None:
@@ -79,10 +98,25 @@ class Story:
     def _problem(self, text: str) -> None:
         self._tally.problems.append(text)
 
-    async def _show_one_answer(self) -> None:
-        self._head("One answer in full")
+    async def _show_one_pod(self) -> None:
         sample = SAMPLES[0]
         created = await self._create(sample)
+        console = self._console
+        console.print("[bold]One Pod, as it was sent (-) and as it is created (+)[/bold]\n")
+        for line in _difference(sample, created.pod):
+            style = {"-": "red", "+": "green"}.get(line[0], "")
+            console.print(Text(f"  {line}", style), soft_wrap=True)
+        console.print(f"\n  Real:       the webhook, a process of its own at {self._stage.url};")
+        console.print(f"              {self._asker.real}")
+        console.print(f"  Simulated:  Harbor, by a stand-in at {self._stage.harbor.url}.")
+        console.print("              It answers like Harbor 2.15; no image is pulled.")
+        console.print(
+            f"  The webhook was ready {self._stage.seconds_to_ready:.1f} s after its start."
+        )
+        self._show_answer(created)
+
+    def _show_answer(self, created: Created) -> None:
+        self._head("The answer in full")
         answer = created.answer
         response = answer.get("response", {})
         if "patch" in response:
@@ -136,7 +170,7 @@ class Story:
         seconds, pods = gap
         self._console.print(
             f"  {seconds:4.1f} s  {pods} more Pods were still rewritten; now Harbor is judged down.\n"
-            "          (In a cluster, the controller puts such Pods back in place.)"
+            "          (In a cluster, the controller restores such Pods in place.)"
         )
         quiet = await self._count("harbor-unavailable")
         self._console.print(f"          {quiet} Pods in a row: created unmodified.")
@@ -191,6 +225,31 @@ class Story:
         if not tally.problems:
             self._console.print("  [green]All of it was seen.[/]")
         return not tally.problems
+
+
+def _difference(sample: Sample, after: dict[str, Any]) -> Iterator[str]:
+    """
+    Yield the lines of what we say in a Pod, each with a sign in front as `diff` puts it.
+    """
+    old, new = (
+        yaml.safe_dump(_part(pod), sort_keys=False, width=_LONG).splitlines()
+        for pod in ({"spec": sample.spec}, after)
+    )
+    lines = difflib.unified_diff(old, new, lineterm="", n=_LONG)
+    # Behind the names of the files and the numbers of lines.
+    for line in list(lines)[3:]:
+        yield _DIGEST.sub(r"\1…", line)
+
+
+def _part(pod: dict[str, Any]) -> dict[str, Any]:
+    spec = pod.get("spec", {})
+    containers = {
+        key: [{name: container[name] for name in ("name", "image")} for container in spec[key]]
+        for key in ("initContainers", "containers")
+        if key in spec
+    }
+    ours = _ours(pod)
+    return {**({"metadata": ours} if ours else {}), "spec": containers}
 
 
 def _images(pod: dict[str, Any]) -> dict[str, str]:
