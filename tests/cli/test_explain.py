@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -42,6 +43,19 @@ def test_a_terminal_gets_no_escape_sequence(run):
 
     assert 0 == result.exit_code
     assert r"x\x1b[31m\r\n" == result.stdout.splitlines()[0]
+
+
+@pytest.mark.parametrize(("forbidden", "code"), [("", "\x1b[32m"), ("1", None)])
+def test_an_outcome_has_a_color_on_a_terminal_alone(monkeypatch, forbidden, code):
+    """A terminal shows by color what goes to Harbor, unless NO_COLOR is set; a pipe never does."""
+    monkeypatch.setenv("NO_COLOR", forbidden)
+    shown = CliRunner().invoke(main, ["explain", "nginx"], color=True).stdout
+    piped = CliRunner().invoke(main, ["explain", "nginx"]).stdout
+
+    assert (code is not None) == ("\x1b[3" in shown)
+    assert code is None or code in shown
+    assert "\x1b" not in piped
+    assert piped == re.sub(r"\x1b\[[0-9;]*m", "", shown)
 
 
 def test_the_config_file_decides(run, tmp_path):

@@ -5,6 +5,7 @@ A survey as table, JSON, CSV and HTML, without a cluster.
 import csv
 import io
 import json
+import re
 
 import pytest
 
@@ -221,6 +222,57 @@ def test_lines_end_between_the_words_of_an_image_only():
     )
 
     assert 'quay.io/<wbr><span class="whole">a-b/</span><wbr>c:<wbr>1<' in as_html(survey)
+
+
+def test_what_to_look_at_comes_first_and_in_words():
+    """What needs a look is said in the first column, and stands above what needs none."""
+
+    def workload(name, **more):
+        images = [ClusterImage("nginx", "docker.io", "would-rewrite", Reason.RULE, "h/p/nginx")]
+        return WorkloadReport("team", "Pod", name, images=images, **more)
+
+    survey = Survey("c", "now", "h", "enforce", paused=False, installed=None)
+    survey.workloads = [
+        workload("calm"),
+        workload("secretive", pull_secrets=["mine"]),
+        workload("operated", operator="Cluster.example"),
+        workload("declared", gitops="Flux"),
+    ]
+    survey.workloads[1].images[0].running.restored = 1
+    survey.namespaces = [NamespaceReport("a"), NamespaceReport("b", label="on", mode="unknown")]
+    lines = [re.split(r"\s{2,}", line) for line in as_table(survey).splitlines()]
+    seen = [
+        (line[0], name)
+        for line in lines
+        for name in ("a", "b", "pod/calm", "pod/secretive", "pod/operated", "pod/declared")
+        if name in line
+    ]
+
+    assert [
+        ("its label", "b"),
+        ("", "a"),
+        ("restored", "pod/secretive"),
+        ("operator", "pod/operated"),
+        ("in Git", "pod/declared"),
+        ("", "pod/calm"),
+    ] == seen
+
+
+def test_colours_only_repeat_what_words_say(both, monkeypatch):
+    """With NO_COLOR a terminal gets the same words and no colour; without, kinds of outcomes differ."""
+    survey = both[1]
+    colored = as_table(survey, 200, color=True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    plain = as_table(survey, 200, color=True)
+    colors = re.compile(r"\x1b\[(?:\d+;)*3[0-7]m")
+
+    assert colors.search(colored)
+    assert not colors.search(plain)
+    assert _without_style(plain) == _without_style(colored) == as_table(survey, 200)
+
+
+def _without_style(text):
+    return re.sub(r" +\n", "\n", re.sub(r"\x1b\[[0-9;]*m", "", text))
 
 
 def test_who_is_excluded_gets_no_advice():

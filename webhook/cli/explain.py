@@ -5,6 +5,7 @@
 import asyncio
 import json
 import logging
+import os
 import re
 import tempfile
 
@@ -113,17 +114,33 @@ async def _config_of_cluster(
 
 
 def _show(explanation: "Explanation", states: dict[str, str]) -> None:
+    from webhook.survey.formats.figures import color_of
     from webhook.survey.model import HARBOR
     from webhook.text import printable
 
     click.secho(printable(explanation.image), bold=True)
     for heading, text in explanation.as_lines():
-        click.echo(f"  {heading:<11} {text}")
+        _line(heading, text, color_of(explanation.reason) if heading == "outcome" else "")
     if states:
-        click.echo(f"  {HARBOR:<11} {printable(states[HARBOR])}")
+        _line(HARBOR, printable(states[HARBOR]), _color_of_state(states[HARBOR]))
         if explanation.rule is not None:
             project = explanation.rule.project
-            click.echo(f"  {'project':<11} {project}: {printable(states[project])}")
+            state = printable(states[project])
+            _line("project", f"{project}: {state}", _color_of_state(state))
+
+
+def _line(heading: str, text: str, color: str = "") -> None:
+    """
+    Write one line of a block; in *color* on a terminal, unless NO_COLOR forbids it.
+    """
+    plain = not color or os.environ.get("NO_COLOR")
+    click.echo(f"  {heading:<11} {text if plain else click.style(text, fg=color)}")
+
+
+def _color_of_state(state: str) -> str:
+    from webhook.survey.formats.figures import GOOD, WRONG
+
+    return GOOD if state.partition(" ")[0] == "available" else WRONG
 
 
 async def _mode_of(kube: "Kube", namespace: str, config: "Config") -> str:
@@ -164,6 +181,7 @@ async def _explain_pod(
     from webhook.pod.model import Pod
     from webhook.pod.origin import Source, origins, with_originals
     from webhook.survey.explanation import REASONS
+    from webhook.survey.formats.figures import GOOD, LOOK, color_of
     from webhook.text import printable
 
     namespace, _, own = name.partition("/")
@@ -175,8 +193,9 @@ async def _explain_pod(
     words = {
         Source.CACHED: "on Harbor",
         Source.DIRECT: "direct",
-        Source.RESTORED: "put back to the original",
+        Source.RESTORED: "restored to the original",
     }
+    colors = {Source.CACHED: GOOD, Source.DIRECT: "", Source.RESTORED: LOOK}
     outcomes = decide_pod(with_originals(pod, found), config.policy, availability)
     if output == "text":
         click.echo(f"{'namespace':<13} {namespace}: {mode}")
@@ -193,9 +212,8 @@ async def _explain_pod(
             click.echo(json.dumps({**row, **extra}))
             continue
         click.secho(f"{field.place}/{printable(field.name)}", bold=True)
-        click.echo(f"  {'original':<11} {printable(field.image)}")
-        click.echo(f"  {'current':<11} {printable(now)}")
-        click.echo(f"  {'state':<11} {words[source]}")
-        click.echo(
-            f"  {'anew':<11} {outcome.outcome} ({outcome.reason}): {REASONS[outcome.reason]}"
-        )
+        _line("state", words[source], colors[source])
+        _line("original", printable(field.image))
+        _line("current", printable(now))
+        text = f"{outcome.outcome} ({outcome.reason}): {REASONS[outcome.reason]}"
+        _line("anew", text, color_of(outcome.reason))

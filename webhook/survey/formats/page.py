@@ -20,6 +20,7 @@ from webhook.image.decision import Reason
 from webhook.survey import NamespaceReport, Survey
 from webhook.survey.explanation import REASONS
 from webhook.survey.formats.advice import is_public, next_steps
+from webhook.survey.formats.figures import headline, share
 from webhook.survey.formats.rows import rows
 from webhook.text import printable, read_timestamp
 
@@ -53,7 +54,7 @@ def as_html(survey: Survey) -> str:
             most=max((r.uses for r in survey.registries), default=0) or 1,
             namespaces=_charted(survey),
             rows=rows(survey),
-            headline=_headline(survey),
+            headline=headline(survey),
             uncovered=_uncovered(survey),
             reasons=[
                 (reason, REASONS[Reason(reason)], count)
@@ -69,20 +70,6 @@ def as_html(survey: Survey) -> str:
     )
 
 
-def _headline(survey: Survey) -> str:
-    """
-    Say what is on Harbor now, and what could be.
-    """
-    now, could = (_share(part, survey.uses) for part in (survey.on_harbor, survey.could_be))
-    if not survey.could_be:
-        return "Nothing in this cluster would come from Harbor"
-    if not survey.on_harbor:
-        return f"Nothing comes from Harbor now; {could} of image uses could"
-    if survey.on_harbor == survey.could_be:
-        return f"{now} of image uses come from Harbor: all that could"
-    return f"{now} of image uses come from Harbor now; {could} could"
-
-
 def _uncovered(survey: Survey) -> str:
     """
     Say what goes past Harbor because no rule covers its registry, and what could be done.
@@ -96,7 +83,7 @@ def _uncovered(survey: Survey) -> str:
     public = sum(is_public(gap.registry, survey.harbor) for gap in gaps)
     advice = f"{public} of them public: a rule would cover {'it' if public == 1 else 'them'}"
     return (
-        f"{', '.join(names)}: {_share(sum(gap.uses for gap in gaps), survey.uses)} of image uses"
+        f"{', '.join(names)}: {share(sum(gap.uses for gap in gaps), survey.uses)} of image uses"
         f" go past Harbor{'; ' + advice if public else ''}"
     )
 
@@ -122,24 +109,10 @@ def _environment() -> Environment:
     environment.filters["printable"] = printable
     environment.filters["number"] = lambda value: f"{value:,}".replace(",", "\u202f")
     environment.filters["percent"] = lambda part, whole: f"{100 * part / (whole or 1):.2f}%"
-    environment.filters["share"] = _share
+    environment.filters["share"] = share
     environment.filters["moment"] = _moment
     environment.filters["breakable"] = _breakable
     return environment
-
-
-def _share(part: int, whole: int) -> str:
-    """
-    Return a percentage without decimals that is 0 or 100 only where it is exactly that.
-    """
-    if not whole:
-        return "-"
-    percent = round(100 * part / whole)
-    if part:
-        percent = max(percent, 1)
-    if part < whole:
-        percent = min(percent, 99)
-    return f"{percent}\u202f%"
 
 
 def _moment(text: str) -> str:

@@ -40,6 +40,7 @@ class Row:
         names: the names of all of them.
         uses: how many containers of their Pods use the image.
         on_harbor: how many of these are on Harbor now.
+        restored: how many of these have been restored.
     """
 
     workload: WorkloadReport
@@ -47,6 +48,7 @@ class Row:
     names: list[str] = field(default_factory=list)
     uses: int = 0
     on_harbor: int = 0
+    restored: int = 0
 
     @property
     def name(self) -> str:
@@ -56,6 +58,21 @@ class Row:
         if len(self.names) == 1:
             return self.names[0]
         return f"{_family(self.names[0])}…"
+
+    @property
+    def look(self) -> str:
+        """
+        Say what to look at before this is enforced, or nothing.
+        """
+        if self.restored:
+            return "restored"
+        if self.image.outcome == "kept":
+            return ""
+        if self.workload.operator:
+            return "operator"
+        if self.workload.gitops:
+            return "in Git"
+        return "pull secret" if self.workload.pull_secrets else ""
 
     @property
     def pulls(self) -> str:
@@ -78,6 +95,7 @@ def rows(survey: Survey) -> list[Row]:
             row.names.append(workload.name)
             row.uses += image.running.total
             row.on_harbor += image.running.cached
+            row.restored += image.running.restored
     return list(found.values())
 
 

@@ -1,9 +1,12 @@
 """
 A survey as tables for a terminal.
+
+What is to be looked at stands in the first column, and first; colours only repeat what words say.
 """
 
 import io
 
+from collections.abc import Iterable
 from typing import Final
 
 from rich.console import Console
@@ -11,30 +14,31 @@ from rich.table import Table
 from rich.text import Text
 
 from webhook.image.decision import Reason
-from webhook.survey import Survey
+from webhook.survey import ClusterImage, NamespaceReport, RegistryReport, Survey
 from webhook.survey.explanation import REASONS
-from webhook.survey.formats.advice import next_steps
+from webhook.survey.formats.advice import is_public, next_steps
+from webhook.survey.formats.figures import GOOD, LOOK, WRONG, color_of, headline
+from webhook.survey.formats.rows import rows
 from webhook.text import printable
 
 
 __all__ = ["as_table"]
 
 _UNFOLDED: Final = 100_000
-_GOOD: Final = "green"
-_BAD: Final = "bold red"
-_STYLES: Final = {
-    "would-rewrite": _GOOD,
-    "kept": "yellow",
-    "enforce": _GOOD,
-    "audit": "cyan",
-    "unknown": _BAD,
-    "excluded": "yellow",
-}
+_WRONG: Final = f"bold {WRONG}"
+_MODES: Final = {"enforce": GOOD, "audit": "cyan", "unknown": _WRONG, "excluded": LOOK}
+_NARROW: Final = frozenset({"look at", "mode"})
+"""
+Columns of a few words of our own, which are not folded.
+"""
+_STATES: Final = {"available": GOOD, "accepted": GOOD, "refused": _WRONG, "inconclusive": LOOK}
 
 
 def as_table(survey: Survey, width: int | None = None, *, color: bool = False) -> str:
     """
     Return *survey* for a terminal of *width* columns; nothing in it can act on the terminal.
+
+    Where the environment has NO_COLOR there is none, whatever *color* says.
     """
     output = io.StringIO()
     console = Console(
@@ -48,9 +52,10 @@ def as_table(survey: Survey, width: int | None = None, *, color: bool = False) -
         emoji=False,
     )
     pods = survey.pods
+    console.print(Text(headline(survey).replace("\u202f", " "), "bold"))
     console.print(
         f"{pods.total} Pods of {len(survey.workloads)} workloads in "
-        f"{len(survey.namespaces)} namespaces of {_plain(survey.cluster)}"
+        f"{len(survey.namespaces)} namespaces of {_plain(survey.title)}"
     )
     console.print(
         f"{survey.would_rewrite} of {survey.uses} image uses would be pulled through "
@@ -58,10 +63,10 @@ def as_table(survey: Survey, width: int | None = None, *, color: bool = False) -
         f"{pods.restored} restored"
     )
     if survey.installed is False:
-        console.print("harbor-cache-webhook is not installed in this cluster")
+        console.print("harbor-cache-webhook is not installed in this cluster", style=LOOK)
     if survey.placeholder:
         console.print(
-            f"{survey.harbor} is a placeholder: {_plain(survey.placeholder)}", style=_BAD
+            f"{survey.harbor} is a placeholder: {_plain(survey.placeholder)}", style=_WRONG
         )
     console.print(
         f"A start of the whole fleet pulls {survey.rate_limited_pulls} images from registries "
@@ -87,94 +92,178 @@ def _table(title: str, *columns: str, numbers: int) -> Table:
         table.add_column(
             column,
             justify="right" if right else "left",
-            no_wrap=right,
+            no_wrap=right or column in _NARROW,
             overflow="fold",
         )
     return table
 
 
+def _looked(look: str) -> Text:
+    return Text(look, LOOK)
+
+
+def _first(looks: Iterable[tuple[str, list[Text | str]]]) -> Iterable[list[Text | str]]:
+    """
+    Yield rows with what to look at in front; those that have it come first.
+    """
+    for look, cells in sorted(looks, key=lambda row: not row[0]):
+        yield [_looked(look), *cells]
+
+
+def _numbers(*values: int) -> list[Text | str]:
+    return [str(value) for value in values]
+
+
 def _registries(survey: Survey) -> Table:
     table = _table(
         "Registries",
-        *("registry", "project", "images", "Pods", "uses", "would rewrite", "pulls", "each start"),
-        numbers=6,
+        *("look at", "registry", "project", "uses", "on Harbor", "could be", "pulls"),
+        numbers=4,
     )
-    for r in survey.registries:
-        numbers = (r.images, r.pods, r.uses, r.would_rewrite, r.pulls, r.every_start)
-        table.add_row(_plain(r.registry), r.project or "no rule", *map(str, numbers))
+    for cells in _first(
+        (
+            _look_of_registry(r, survey),
+            [
+                _plain(r.registry),
+                r.project or "no rule",
+                *_numbers(r.uses, r.on_harbor, r.could_be, r.pulls),
+            ],
+        )
+        for r in survey.registries
+    ):
+        table.add_row(*cells)
     return table
+
+
+def _look_of_registry(registry: RegistryReport, survey: Survey) -> str:
+    if registry.project is None:
+        return "no rule" if is_public(registry.registry, survey.harbor) else ""
+    limited = registry.rate_limited and registry.on_harbor < registry.could_be
+    return "rate limit" if limited else ""
 
 
 def _reasons(survey: Survey) -> Table:
     table = _table("Why", "reason", "in words", "uses", numbers=1)
-    for reason, count in survey.reasons.items():
-        table.add_row(str(reason), REASONS[Reason(reason)], str(count))
+    for name, count in survey.reasons.items():
+        reason = Reason(name)
+        table.add_row(Text(name, color_of(reason)), REASONS[reason], str(count))
     return table
 
 
 def _namespaces(survey: Survey) -> Table:
     table = _table(
         "Namespaces",
-        *("namespace", "mode", "note", "Pods", "on Harbor", "restored", "would rewrite", "kept"),
-        numbers=5,
+        *("look at", "namespace", "mode", "note", "uses", "on Harbor", "could be"),
+        numbers=3,
     )
-    for n in survey.namespaces:
-        mode = n.mode if n.mode != "unknown" else f"unknown ({printable(n.label or '', 40)})"
-        numbers = (n.pods.total, n.pods.cached, n.pods.restored, n.would_rewrite, n.kept)
-        table.add_row(
-            _plain(n.name), Text(mode, _STYLES.get(n.mode, "")), n.why, *map(str, numbers)
+    for cells in _first(
+        (
+            _look_of_namespace(n),
+            [
+                _plain(n.name),
+                Text(
+                    n.mode if n.mode != "unknown" else f"unknown ({printable(n.label or '', 40)})",
+                    _MODES.get(n.mode, ""),
+                ),
+                n.why,
+                *_numbers(n.would_rewrite + n.kept, n.on_harbor, n.could_be),
+            ],
         )
+        for n in survey.namespaces
+    ):
+        table.add_row(*cells)
     return table
+
+
+def _look_of_namespace(namespace: NamespaceReport) -> str:
+    if namespace.mode in ("unknown", "excluded"):
+        return "its label"
+    return f"{namespace.pods.restored} restored" if namespace.pods.restored else ""
 
 
 def _workloads(survey: Survey) -> Table:
     table = _table(
-        "Workloads", "namespace", "workload", "image", "outcome", "reason", "Pods", numbers=1
+        "Workloads",
+        *("look at", "namespace", "workload", "image", "outcome", "on Harbor"),
+        numbers=1,
     )
-    for workload in survey.workloads:
-        for image in workload.images:
-            table.add_row(
-                _plain(workload.namespace),
-                _plain(f"{workload.kind.lower()}/{workload.name}"),
-                _plain(image.image),
-                Text(image.outcome, _STYLES[image.outcome]),
-                str(image.reason),
-                str(workload.pods.total),
-            )
+    for cells in _first(
+        (
+            row.look,
+            [
+                _plain(row.workload.namespace),
+                _plain(
+                    f"{row.workload.kind.lower()}/{row.name}"
+                    + (f" ({len(row.names)} alike)" if len(row.names) > 1 else "")
+                ),
+                _plain(row.image.image),
+                Text(_outcome(row.image), color_of(row.image.reason)),
+                f"{row.on_harbor} of {row.uses}",
+            ],
+        )
+        for row in rows(survey)
+    ):
+        table.add_row(*cells)
     return table
+
+
+def _outcome(image: ClusterImage) -> str:
+    # A rewrite has one reason; what is kept has many.
+    return f"kept ({image.reason})" if image.outcome == "kept" else image.outcome
 
 
 def _extras(console: Console, survey: Survey) -> None:
     for title, lines in (
-        ("Harbor", [f"{p.name}: {p.state} {p.why}".rstrip() for p in survey.probes or ()]),
+        (
+            "Harbor",
+            [
+                (f"{p.name}: {p.state} {p.why}", _STATES.get(p.state, _WRONG))
+                for p in survey.probes or ()
+            ],
+        ),
         (
             "Preflight",
             [
-                f"{r.namespace}: {r.outcome} {r.policy or ''} {r.message}".rstrip()
+                (
+                    f"{r.namespace}: {r.outcome} {r.policy or ''} {r.message}",
+                    _STATES[r.outcome],
+                )
                 for r in survey.preflight or ()
             ],
         ),
         (
             "Nodes",
             [
-                f"{n.node}: pulls {n.at_once or 'any number of'} "
-                f"image{'' if n.at_once == 1 else 's'} at a time"
+                (
+                    f"{n.node}: pulls images {_at_a_time(n.at_once)}",
+                    LOOK if n.at_once == 1 else "",
+                )
                 for n in survey.nodes or ()
             ],
         ),
-        ("Not seen", [f"{unseen.what}: {unseen.why}" for unseen in survey.unseen]),
+        ("Not seen", [(f"{u.what}: {u.why}", LOOK) for u in survey.unseen]),
     ):
         if lines:
-            console.print(f"\n{title}")
-            for line in lines:
-                console.print(_plain(line), soft_wrap=True)
+            console.print(Text(f"\n{title}", "bold"))
+            for line, style in lines:
+                console.print(Text(printable(line.rstrip(), 400), style), soft_wrap=True)
     steps = next_steps(survey)
     if steps:
-        console.print("\nWhat to do next")
+        console.print(Text("\nWhat to do next", "bold"))
     for number, step in enumerate(steps, start=1):
-        console.print(Text(f"{number}. {step.title}: {printable(step.text, 2000)}"))
+        console.print(
+            Text(f"{number}. {step.title}: ", "bold").append(
+                printable(step.text, 2000), "not bold"
+            )
+        )
         for line in step.snippet.splitlines():
             console.print(Text(f"     {printable(line)}"), soft_wrap=True)
+
+
+def _at_a_time(at_once: int | None) -> str:
+    if at_once is None:
+        return "without a limit"
+    return "one at a time" if at_once == 1 else f"{at_once} at a time"
 
 
 def _plain(text: str) -> Text:
