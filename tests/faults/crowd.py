@@ -31,6 +31,7 @@ _CHUNK = 64 * 1024
 _AT_ONCE = 200
 _CONNECT_SECONDS = 10.0
 _STAY_SECONDS = 30.0
+_NO_CONNECTION = (OSError, TimeoutError, asyncio.IncompleteReadError)
 
 
 @asynccontextmanager
@@ -158,7 +159,7 @@ async def _stay(
                 async with at_once, asyncio.timeout(_CONNECT_SECONDS):
                     reader, writer = await what(port)
                 answers["connections"] += 1
-            except (OSError, TimeoutError):
+            except _NO_CONNECTION:
                 answers["no connection"] += 1
             if first:
                 first = False
@@ -189,7 +190,11 @@ async def _ask_once(port: int) -> Connection:
     reader, writer = await connect(port)
     body = review_of(PODS["small"])
     writer.write(head_of(body) + body)
-    await reader.readuntil(b"\r\n\r\n")
+    try:
+        await reader.readuntil(b"\r\n\r\n")
+    except BaseException:
+        writer.transport.abort()
+        raise
     return reader, writer
 
 
@@ -225,7 +230,7 @@ async def _mix(port: int, count: int, answers: Counter[str], begun: Callable[[],
     ways = itertools.cycle((_say_nothing, _say_half_a_hello, connect, _ask_once, _send_slowly))
 
     async def client() -> None:
-        with contextlib.suppress(OSError, TimeoutError):
+        with contextlib.suppress(*_NO_CONNECTION):
             async with asyncio.timeout(_STAY_SECONDS):
                 reader, writer = await next(ways)(port)
                 try:
@@ -265,7 +270,12 @@ async def _run(kind: str, port: int, count: int) -> None:
     clients = asyncio.ensure_future(
         _KINDS[kind](port, count, answers, lambda: print("{}", flush=True))
     )
-    end = asyncio.ensure_future(asyncio.to_thread(sys.stdin.read))
+    # No thread reads it: it would keep the process from ending when the clients fail.
+    stdin = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(stdin), sys.stdin
+    )
+    end = asyncio.ensure_future(stdin.read())
     await asyncio.wait([clients, end], return_when=asyncio.FIRST_COMPLETED)
     if clients.done():
         clients.result()
