@@ -121,6 +121,21 @@ async def test_the_least_recently_useful_one_goes_when_all_were_of_use(serve):
     assert [False, True, False] == [await each.is_closed() for each in clients]
 
 
+async def test_who_asked_once_and_stays_leaves_others_the_time_to_ask(serve):
+    """
+    A connection whose first request is on its way does not go while most are idle after theirs.
+    """
+    _, connect = await serve(connections=4)
+    stayed = [await connect() for _ in range(3)]
+    for each in stayed:
+        await each.ask()
+    asking = await connect()
+    late = await connect()
+
+    assert [200, 200] == [await each.ask() for each in (asking, late)]
+    assert [True, False, False] == [await each.is_closed() for each in stayed]
+
+
 async def test_connections_count_from_the_moment_they_are_accepted(serve, tls):
     """
     Over TLS, those that say nothing or half a hello make room before they have shaken hands.

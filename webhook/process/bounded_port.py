@@ -11,6 +11,7 @@ aiohttp speaks HTTP; this is what stands before it.
 
 import asyncio
 import errno
+import itertools
 import socket
 import ssl
 
@@ -227,9 +228,15 @@ class BoundedPort(web.Server):
 
     def _give_up_one(self) -> None:
         """
-        Give up the least recently useful connection.
+        Give up the oldest that has not been of use yet, or the least recently useful one.
+
+        A request that has just arrived is on one that has not been of use yet, too.  So these may
+        have half of the connections: they don't push out those that are of use, and who asks once
+        and stays leaves the others the time to ask.
         """
-        if first := next(iter(self._unproven), None) or next(iter(self._useful), None):
+        newcomers = 2 * len(self._unproven) > self._limits.connections
+        groups = (self._unproven, self._useful) if newcomers else (self._useful, self._unproven)
+        if first := next(itertools.chain(*groups), None):
             self._give_up(first)
         elif self._handshakes:
             self._give_up_handshake()
