@@ -114,7 +114,7 @@ def _pod(fleet, namespace, number):
     fleet.would_rewrite += covered
     fleet.pods_by_registry[host] += 1
     if image == "nginx:1.27" and number % 3:
-        # Rewritten; those with odd numbers were put back.
+        # Rewritten; those with odd numbers were restored.
         metadata["annotations"] = {"original.harbor-cache.io/main": image}
         metadata["labels"] = {"harbor-cache.io/rewritten": "true"}
         if number % 2:

@@ -79,7 +79,7 @@ async def test_a_lasting_refusal_is_told():
     ("fault", "said"),
     [
         (Fault.NONE, "Harbor is available"),
-        (Fault.REFUSED, "Harbor can't serve, so images are left alone, as they should be"),
+        (Fault.REFUSED, "Harbor can't serve, so images are kept, as they should be"),
     ],
 )
 async def test_untouched_images_are_no_proof_and_harbor_is_looked_at(fault, said):

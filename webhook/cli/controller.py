@@ -127,9 +127,10 @@ def controller(
     """
     Watch over rewritten Pods, and renew the webhook's certificates.
 
-    Pods that wait for a pull that Harbor can't serve are put back to their original image, in
+    Pods that wait for a pull that Harbor can't serve are restored to their original image, and
+    Pods that wait for their upstream are rescued: moved to Harbor, if it can serve them.  Both in
     place: the same Pod, and nothing that runs is restarted.  An image that Harbor could not serve
-    while it was up is left alone for a while (recovery.quarantineFor).  Of several controllers
+    while it was up is quarantined for a while (recovery.quarantineFor).  Of several controllers
     one is active; the others wait for its Lease to end.
 
     Stops on SIGTERM and SIGINT, and gives the Lease back.

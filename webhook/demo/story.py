@@ -204,7 +204,7 @@ class Story:
         while time.monotonic() - started < _QUIET_SECONDS:
             created = await self._create(_PROBE)
             if created.reasons.get("web") != reason or _images(created.pod) != {"web": "nginx"}:
-                self._problem(f"a Pod was not left alone for the reason {reason}")
+                self._problem(f"a Pod was not kept for the reason {reason}")
             count += 1
             await asyncio.sleep(_EVERY)
         return count

@@ -119,7 +119,7 @@ def _explain(expected: dict[str, str], found: dict[str, str], unwell: list[str])
         f"{image} became {found[image]}" for image in expected if found[image] != expected[image]
     ]
     if unwell:
-        reason = "Harbor can't serve, so images are left alone, as they should be:"
+        reason = "Harbor can't serve, so images are kept, as they should be:"
     else:
         reason = "Harbor is available, as seen from here; see the webhook's log and /status"
     return "\n  ".join([f"not rewritten: {'; '.join(wrong)}", reason, *unwell])

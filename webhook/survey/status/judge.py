@@ -172,7 +172,7 @@ def _config(facts: Facts) -> Iterator[Problem]:
 
 def _deployments(facts: Facts) -> Iterator[Problem]:
     for component, effect in (
-        ("webhook", "Where no replica answers, images are left alone."),
+        ("webhook", "Where no replica answers, images are kept."),
         ("controller", "Pods that can't pull are not moved, and certificates are not renewed."),
     ):
         deployment = facts.deployments.get(component)
@@ -221,7 +221,7 @@ def _harbor(facts: Facts) -> Iterator[Problem]:
         yield Problem(
             "harbor-unavailable" if len(bad) == len(asked) else "replicas-disagree",
             f"Harbor is {one.get('state')}{who} since {one.get('since')}: {one.get('why')}. Images are "
-            "left alone, and waiting Pods are restored.",
+            "kept, and waiting Pods are restored.",
             f"Look at Harbor's machine ({_url(asked)}): is it up, does it answer there, is its "
             "certificate good? Where only some replicas see this, look at their nodes' network.",
         )
@@ -254,7 +254,7 @@ def _harbor(facts: Facts) -> Iterator[Problem]:
             "replicas-disagree" if split else "project-unavailable",
             f"Project {project} is {conditions[0].get('state')} since {conditions[0].get('since')}"
             f"{f' to {len(conditions)} of {len(asked)} replicas' if split else ''}: "
-            f"{conditions[0].get('why')}. Its images are left alone.",
+            f"{conditions[0].get('why')}. Its images are kept.",
             "harbor-cache harbor plan --config FILE says what Harbor lacks",
         )
 
