@@ -27,11 +27,12 @@ async def sample(namespaces: int = 12, pods: int = 600) -> Survey:
         ProbeResult("proxy.docker.io", "available"),
         ProbeResult("proxy.quay.io", "unavailable", "there is no such project"),
     ]
+    image = f"{survey.harbor}/proxy.docker.io/library/nginx:1.27"
     survey.preflight = [
-        PreflightResult("team-00", "h/x", "accepted"),
+        PreflightResult("team-00", image, "accepted"),
         PreflightResult(
             "team-01",
-            "h/x",
+            image,
             "refused",
             "ValidatingAdmissionPolicy 'only-docker-io'",
             "pods is forbidden: ValidatingAdmissionPolicy 'only-docker-io' denied request",

@@ -172,6 +172,27 @@ def test_the_headline_says_what_is_on_harbor_now_and_what_could_be(on_harbor, co
     assert "not installed here" in page
 
 
+def test_what_goes_past_harbor_is_said_with_its_share():
+    """The tile of registries without a rule names them, their share, and how many a rule could cover."""
+    hosts = ("ghcr.io", "registry.k8s.io", "registry.corp.local:5000", "mirror.lan", "docker.io")
+    survey = Survey("c", "2026-11-24", "h", "enforce", paused=False, installed=True)
+    survey.placeholder = "nothing <is> installed"
+    survey.registries = [
+        RegistryReport(host, "p" if host == "docker.io" else None, uses=1) for host in hosts
+    ]
+    page = as_html(survey)
+
+    assert (
+        "ghcr.io, registry.k8s.io, registry.corp.local:5000, 1 more: 80\u202f% of image uses go past "
+        "Harbor; 2 of them public: a rule would cover them" in page
+    )
+    assert "h is a placeholder.</strong> nothing &lt;is&gt; installed." in page
+
+    del survey.registries[:-1]
+
+    assert "every registry in use has a rule" in as_html(survey)
+
+
 async def test_what_is_on_harbor_and_what_could_be_add_up():
     """Registries and namespaces tell of the same uses, and nothing is on Harbor that could not be."""
     fleet, survey = await surveyed(namespaces=5, pods=200)
