@@ -78,6 +78,10 @@ compare: setup ## Do Pods and pipelines run, with and without a cache?  A real n
 faults: setup cluster-binaries ## Break everything while Pods are created; a table and build/faults.json
 	@$(RUN) python -m tests.faults $(if $(DOCS),--docs)
 
+.PHONY: promises
+promises: setup ## Put faults into a copy of the code; the tests of docs/promises.md must notice each
+	@$(RUN) python -m tests.promises
+
 .PHONY: soak
 soak: setup ## Send 300 reviews a second for 30 minutes (MINUTES=2: for two)
 	@$(RUN) python -m benchmarks.soak --minutes $(or $(MINUTES),30)

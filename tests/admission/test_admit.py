@@ -358,6 +358,18 @@ def test_audit_changes_nothing_and_says_what_would_change():
     assert all(len(value) <= 1024 for value in response["auditAnnotations"].values())
 
 
+def test_audit_annotations_name_each_reason():
+    """
+    The API server's audit log gets to know what became of each image, and why.
+    """
+    response = json.loads(ask(pod("nginx", "registry.corp.example/x", "NGINX")).body)["response"]
+
+    assert {
+        "rewritten": "c0",
+        "kept": "c1=no-rule, c2=invalid-reference",
+    } == response["auditAnnotations"]
+
+
 def test_mode_audit_in_the_config_turns_enforce_into_audit():
     """
     One setting makes a first rollout harmless everywhere.

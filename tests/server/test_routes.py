@@ -5,6 +5,7 @@ The routes, over real sockets, with made-up knowledge.
 import asyncio
 import gzip
 import json
+import sys
 
 from io import BytesIO
 
@@ -286,3 +287,61 @@ async def test_one_log_line_per_review_with_strings_cut(client):
     assert 1 == len(logs)
     assert len(line) < 2000
     assert line.isprintable()
+
+
+async def test_the_log_names_each_image_with_its_reason(client):
+    """
+    What became of each image stands in the log, with the reason.
+    """
+    with structlog.testing.capture_logs() as logs:
+        await client.post("/mutate", data=BODY, headers=JSON)
+
+    assert [("a", "rewritten", "rule"), ("b", "kept", "too-long")] == [
+        (image["name"], image["outcome"], image["reason"]) for image in logs[0]["images"]
+    ]
+
+
+async def test_an_answer_is_not_lost_for_what_is_counted_and_logged(client, service, monkeypatch):
+    """
+    Where counting fails, the answer is given all the same, with its patch.
+    """
+
+    def explode(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(service.metrics, "images_of", explode)
+
+    with structlog.testing.capture_logs() as logs:
+        answer = await client.post("/mutate", data=BODY, headers=JSON)
+
+    assert "patch" in (await answer.json())["response"]
+    assert ["review not counted"] == [line["event"] for line in logs]
+
+
+def test_a_review_is_answered_from_memory(service):
+    """
+    Between a body and its answer nothing is asked of the network, a file or another program.
+
+    Nothing waits, either.
+    """
+    outside = {"_socket", "socket", "_ssl", "ssl", "select", "posix", "_posixsubprocess", "_io"}
+    called = []
+
+    def note(_frame, event, function):
+        if event != "c_call":
+            return
+        owner = getattr(function, "__self__", None)
+        module = getattr(function, "__module__", None) or type(owner).__module__
+        if module in outside or (module, function.__name__) == ("time", "sleep"):
+            called.append(f"{module}.{function.__name__}")
+
+    with structlog.testing.capture_logs():
+        service._answer(BODY, "enforce")  # What is loaded at the first one is there then.
+        sys.setprofile(note)
+        try:
+            answer = service._answer(BODY.replace(b"nginx", b"redis"), "enforce")
+        finally:
+            sys.setprofile(None)
+
+    assert "patch" in json.loads(answer.body)["response"]
+    assert [] == called
