@@ -199,7 +199,7 @@ async def test_another_mode_leaves_certificates_alone(objects, controller):
         await running_controller.leads()
 
         async def listed():
-            return running_controller.events("pods listed")
+            return running_controller.events("listed")
 
         await eventually(listed)
 
