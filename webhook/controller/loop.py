@@ -32,8 +32,7 @@ from webhook.kube.events import Events
 from webhook.process.metrics import ControllerMetrics
 from webhook.recovery.evidence import Evidence, Failure
 from webhook.recovery.failure import PullFailure
-from webhook.recovery.ladder import Memory, Waits
-from webhook.recovery.memory import PodMemory
+from webhook.recovery.ladder import Memory, PodMemory, Waits
 from webhook.recovery.move import Cause, Health, LeftReason, Move, Plan, Side
 from webhook.recovery.patch import move_patch
 from webhook.recovery.plan import Knowledge, plan

@@ -13,16 +13,19 @@ source that has spoken (absent, denied) is closed for a while, twice as long eac
 ever.  A move that somebody else took back is not made again.
 """
 
-from dataclasses import dataclass, replace
-from typing import Final
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Final, Self
 
 from webhook.image.availability import State
+from webhook.pod.model import PodSpec
 from webhook.recovery.failure import PullFailure
 from webhook.recovery.move import Cause, Health, Move, Side
-from webhook.recovery.waiting import WaitingContainer, names
+from webhook.recovery.waiting import WaitingContainer, WatchedPod, names
 
 
-__all__ = ["Closed", "Memory", "Waits"]
+__all__ = ["Closed", "Memory", "PodMemory", "Waits"]
 
 _ATTEMPTS: Final = frozenset(
     {"ErrImagePull", "RegistryUnavailable", "SignatureValidationFailed", "ImageInspectError"}
@@ -286,3 +289,89 @@ def _doubled(first: float, times: int, most: float) -> float:
     """
     doublings = min(max(times, 1) - 1, _MOST_DOUBLINGS)
     return min(first * 2.0**doublings, most)
+
+
+_UNKNOWN: Final = Memory()
+
+
+@dataclass(frozen=True, slots=True)
+class PodMemory:
+    """
+    What is remembered of one Pod, until it is known to be gone: a value, so a plan can be tried first.
+
+    Attributes:
+        containers: by name.
+        version: the Pod's resourceVersion, as a number, up to which this is true.
+        refusals: how many patches in a row were refused.
+        not_before: no patch is tried before this time, in seconds.
+    """
+
+    containers: Mapping[str, Memory] = field(default_factory=lambda: MappingProxyType({}))
+    version: int = 0
+    refusals: int = 0
+    not_before: float = 0.0
+
+    def of(self, container: str) -> Memory:
+        """
+        Return what is remembered of a container.
+        """
+        return self.containers.get(container, _UNKNOWN)
+
+    def seen(self, pod: WatchedPod, now: float, waits: Waits, *, changed: bool) -> Self:
+        """
+        Return the memory after *pod* was seen; one that is older than what is known changes nothing.
+
+        Two watches may tell of one Pod, and the answer to a patch overtakes both.
+
+        Args:
+            pod: the Pod.
+            now: when it was seen, in seconds.
+            waits: how long everything waits.
+            changed: the API server has just told of this change (see `Memory.seen`).
+        """
+        if pod.version and pod.version <= self.version:
+            return self
+        containers = dict(self.containers)
+        waiting = {container.name for container in pod.waiting}
+        spec = pod.reviewed.spec or PodSpec()
+        for container in (*(spec.containers or ()), *(spec.init_containers or ())):
+            if (
+                known := containers.get(container.name)
+            ) is not None and container.name not in waiting:
+                containers[container.name] = known.runs(container.image or "", now, waits)
+        for seen in pod.waiting:
+            containers[seen.name] = self.of(seen.name).seen(seen, now, waits, changed=changed)
+        return self._with(containers, version=pod.version)
+
+    def sending(self, moves: Iterable[Move]) -> Self:
+        """
+        Return the memory while the patch that makes *moves* is on its way.
+        """
+        changed = {m.container.name: self.of(m.container.name).sending(m) for m in moves}
+        return self._with({**self.containers, **changed}, version=self.version)
+
+    def moved(self, moves: Iterable[Move], now: float, waits: Waits, version: int = 0) -> Self:
+        """
+        Return the memory after *moves* were made; the Pod has the resourceVersion *version* now.
+        """
+        changed = {
+            move.container.name: self.of(move.container.name).moved(
+                move.to, move.image, now, waits
+            )
+            for move in moves
+        }
+        memory = self._with({**self.containers, **changed}, version=max(version, self.version))
+        return replace(memory, refusals=0, not_before=0.0)
+
+    def refused(self, now: float, waits: Waits) -> Self:
+        """
+        Return the memory after somebody refused a patch: this Pod waits, and no other.
+        """
+        containers = {name: replace(m, sent=None) for name, m in self.containers.items()}
+        refusals = self.refusals + 1
+        wait = waits.before_retry(refusals)
+        memory = self._with(containers, version=self.version)
+        return replace(memory, refusals=refusals, not_before=now + wait)
+
+    def _with(self, containers: Mapping[str, Memory], *, version: int) -> Self:
+        return replace(self, containers=MappingProxyType(dict(containers)), version=version)
