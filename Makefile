@@ -33,9 +33,10 @@ demo: setup $(if $(KUBE),cluster-binaries) ## Show what it does, against a stand
 audit-sample: setup ## Write the page of an audit, of a fleet made for it, to build/audit.html
 	@$(RUN) python -m tests.support.audit_sample build/audit.html
 
+# Those that measure, or that start programs, have the machine for themselves.
 .PHONY: test
-test: setup cluster-binaries ## Run all tests that need no root, those with a real API server included
-	@$(RUN) pytest -m "not node"
+test: unit cluster-binaries ## Run all tests that need no root, those with a real API server included
+	@$(RUN) pytest -m "(kube or slow or browser) and not node"
 
 .PHONY: node-test
 node-test: setup ## Run the tests with a real kubelet and containerd; needs root and some Debian packages
@@ -54,8 +55,8 @@ cluster-binaries: setup ## Find or build etcd and kube-apiserver; the last line 
 	@$(RUN) python -m tests.support.cluster.binaries
 
 .PHONY: unit
-unit: setup ## Run the quick tests only
-	@$(RUN) pytest -m "not node and not kube and not slow and not browser"
+unit: setup ## Run the quick tests only, side by side
+	@$(RUN) pytest -n auto --dist loadfile -m "not node and not kube and not slow and not browser"
 
 .PHONY: reference-oracle
 reference-oracle: setup ## Compare a million references with the library that the kubelet uses
