@@ -430,6 +430,26 @@ async def test_what_is_not_rescued(bench, happens):
     assert (1 if bench.mode == "audit" else 0) == audited
 
 
+async def test_an_ephemeral_container_alone_is_told_about(bench):
+    """
+    A Pod whose only rewritten image is an ephemeral container has no label; the census finds it.
+    """
+    debug = waiting("debug", CACHED)
+    bench.api.body = pod({"web": "nginx:1"}, [running("web", "nginx:1")])
+    bench.api.body["metadata"] |= {"labels": {}, "annotations": {}}
+    bench.api.body["spec"]["ephemeralContainers"] = [{"name": "debug", "image": CACHED}]
+    bench.api.body["status"]["ephemeralContainerStatuses"] = [debug]
+    for _ in range(2):
+        bench.recovery.pods.view("census").seen(bench.api.body, listed=True)
+        bench.now += 31.0
+
+    assert 0 == await bench.restore()
+    assert [] == bench.api.patches
+    assert ["HarborCacheNotRestored"] == bench.events.reasons
+    assert "kubectl debug" in bench.events.texts[0]
+    assert 1 == bench.count("recovery_failures_total", cause="ephemeral-container")
+
+
 async def test_other_rules_than_the_fence_s_are_told(bench):
     """
     What the cluster would refuse is not tried, and /status says why.

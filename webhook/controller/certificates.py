@@ -12,6 +12,7 @@ import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
@@ -41,8 +42,7 @@ How often all three objects are read, in seconds: what someone emptied is repair
 _AFTER_FAILURE: Final = 2.0
 _MOST_STEPS: Final = 10
 _CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
-_NOT_FOUND: Final = 404
-_CHANGED: Final = frozenset({409, 422})
+_CHANGED: Final = frozenset({HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY})
 
 _log = structlog.get_logger()
 

@@ -76,7 +76,7 @@ def moved(move: Move) -> Message:
     if move.to is Side.HARBOR:
         text = f"Container {container.name}: {why}; moved from {before} to {after}."
         return Message("HarborCacheRescued", text, warning=False)
-    text = f"Container {container.name}: {why}; put back from {before} to {after}."
+    text = f"Container {container.name}: {why}; restored from {before} to {after}."
     return Message("HarborCacheRestored", text, warning=False)
 
 
@@ -265,7 +265,7 @@ def _advice(found: Left) -> str:
             )
         case LeftReason.RECORD_MISMATCH:
             return (
-                f"Container {name} can't pull {image}, and is not put back: the recorded original"
+                f"Container {name} can't pull {image}, and is not restored: the recorded original"
                 f" ({clean(found.container.record) or 'none'}) does not lead to this image."
                 " Delete the Pod, or correct its image."
             )

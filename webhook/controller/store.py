@@ -9,6 +9,7 @@ import time
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
@@ -43,15 +44,13 @@ _FORMER_EVERY: Final = timedelta(hours=12)
 How often it is written down that the rules are still in force: they are kept for days.
 """
 
-_NOT_FOUND: Final = 404
-_CONFLICT: Final = 409
 
 _log = structlog.get_logger()
 
 
 class Store:
     """
-    What is left alone and what was rewritten, as it stands in the ConfigMap.
+    What is quarantined or suspended, and what was rewritten, as it stands in the ConfigMap.
 
     Attributes:
         former: the rules that were in force lately, those in force included.
@@ -107,13 +106,13 @@ class Store:
 
     def status(self) -> dict[str, int]:
         """
-        Return how much is left alone.
+        Return how much is quarantined.
         """
         return {"images": len(self._known.images), "projects": len(self._known.projects)}
 
     def onto(self, availability: Availability) -> Availability:
         """
-        Return *availability* with what is left alone written over it.
+        Return *availability* with what is quarantined or suspended written over it.
 
         Nothing is known to be available before the ConfigMap has been read.
         """
@@ -143,7 +142,9 @@ class Store:
         try:
             await self._synchronise(verdict, now)
         except ClusterError as error:
-            if error.status != _CONFLICT:  # Else somebody else was quicker: next time, then.
+            if (
+                error.status != HTTPStatus.CONFLICT
+            ):  # Else somebody else was quicker: next time, then.
                 _log.warning("quarantine not written", error=str(error))
                 self._metrics.recovery_failures.labels("quarantine").inc()
         return self._ledger.dismissed
@@ -215,7 +216,7 @@ class Store:
         try:
             return await self._kube.get(self._path), False
         except ClusterError as error:
-            if error.status != _NOT_FOUND:
+            if error.status != HTTPStatus.NOT_FOUND:
                 raise
             return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": self._metadata}, True
 

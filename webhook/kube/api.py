@@ -14,6 +14,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -34,9 +35,6 @@ __all__ = ["Answer", "Kube", "backoff", "connect", "read_answer"]
 _config: Any = _kubernetes_config  # It has no types.
 _TIMEOUT: Final = 60.0  # Seconds, for one request with its body.
 _DEFAULT_KUBECONFIG: Final = "~/.kube/config"
-_OK: Final = 200
-_NOT_OK: Final = 300
-_UNAUTHORIZED: Final = 401
 _MOST_ANSWER: Final = 16 * 1024 * 1024
 """
 One object has at most 1.5 MiB in etcd; JSON may write six bytes for one of them.
@@ -73,7 +71,9 @@ class Answer:
         Raises:
             ClusterError: with the status, if this is none.
         """
-        if not _OK <= self.status < _NOT_OK or not isinstance(self.body, dict):
+        if not HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES or not isinstance(
+            self.body, dict
+        ):
             raise self.error()
         return self.body
 
@@ -139,9 +139,9 @@ class Kube:
             ClusterError: with the status, if that is not 200.
         """
         answer = await self.request("GET", path, query=query)
-        if answer.status == _UNAUTHORIZED:
+        if answer.status == HTTPStatus.UNAUTHORIZED:
             raise ClusterError(f"{self.url}: does not accept these credentials", answer.status)
-        if answer.status != _OK:
+        if answer.status != HTTPStatus.OK:
             raise answer.error()
         return answer.body
 
@@ -155,7 +155,7 @@ class Kube:
         timeout = aiohttp.ClientTimeout(total=self._timeout)
         response = await self._send("GET", path, timeout=timeout, accept="text/plain")
         try:
-            if response.status != _OK:
+            if response.status != HTTPStatus.OK:
                 raise ClusterError(f"HTTP {response.status}", response.status)
             return await response.text()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
@@ -273,7 +273,7 @@ async def read_answer(response: aiohttp.ClientResponse) -> Answer:
     try:
         parsed = json.loads(text) if text else {}
     except ValueError as error:
-        if response.status < 400:  # noqa: PLR2004 - the first that is an error.
+        if response.status < HTTPStatus.BAD_REQUEST:
             raise ValueError("no JSON") from error
         parsed = {}
     return Answer(response.status, parsed, tuple(response.headers.getall("Warning", ())))

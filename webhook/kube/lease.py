@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from http import HTTPStatus
+from typing import Any
 
 import structlog
 
@@ -24,8 +25,6 @@ from webhook.text import timestamp
 
 __all__ = ["Leadership", "Times"]
 
-_NOT_FOUND: Final = 404
-_CONFLICT: Final = 409
 
 _log = structlog.get_logger()
 
@@ -132,7 +131,7 @@ class Leadership:
             try:
                 lease = await self._kube.get(self._path)
             except ClusterError as error:
-                if error.status != _NOT_FOUND:
+                if error.status != HTTPStatus.NOT_FOUND:
                     raise
                 await self._kube.create(self._collection, self._body({}))
                 self.holder = self._identity
@@ -144,7 +143,7 @@ class Leadership:
             await self._kube.replace(self._path, self._body(lease))
             self.holder = self._identity
         except ClusterError as error:
-            if error.status != _CONFLICT:
+            if error.status != HTTPStatus.CONFLICT:
                 _log.warning("lease not renewed", error=str(error))
             return False
         return True

@@ -13,6 +13,7 @@ import random
 import re
 
 from collections.abc import AsyncIterator, Callable, Mapping
+from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
 import aiohttp
@@ -42,8 +43,6 @@ _PIECE: Final = 256 * 1024
 _MOST_BEFORE: Final = 1024 * 1024
 _EMPTY: Final = '"items":null}'
 
-_OK: Final = 200
-_GONE: Final = 410
 _WATCH_SECONDS: Final = 240.0
 _SILENT_SECONDS: Final = 90.0
 """
@@ -134,7 +133,7 @@ class Listing:
                 query["continue"] = token
             items = _Items(may_break_off=self._limit > 1)
             async with self._kube.stream(self._path, query) as response:
-                if response.status == _GONE and token:
+                if response.status == HTTPStatus.GONE and token:
                     # The snapshot was compacted meanwhile; a new token goes on with a newer one.
                     token = await _token_after_gone(response)
                     continue
@@ -374,7 +373,7 @@ def _head(text: str) -> Head:
 
 
 async def _expect_ok(response: aiohttp.ClientResponse) -> None:
-    if response.status != _OK:
+    if response.status != HTTPStatus.OK:
         answer = await read_answer(response)
         raise answer.error()
 
