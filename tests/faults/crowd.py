@@ -59,9 +59,9 @@ async def crowd(kind: str, port: int, count: int) -> AsyncIterator[Counter[str]]
 
 async def _idle(port: int, count: int, answers: Counter[str], begun: Callable[[], None]) -> None:
     """
-    Shake hands, and say nothing.
+    Ask once, and say nothing more: who has not asked yet has seconds to do so, and has to go then.
     """
-    opened = [await connect(port) for _ in range(count)]
+    opened = [await _ask_once(port) for _ in range(count)]
     begun()
     while True:
         answers["open"] = _still_open(opened)

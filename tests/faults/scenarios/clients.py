@@ -8,6 +8,7 @@ from typing import Final
 
 from benchmarks.load import drive_at
 from benchmarks.pods import PODS, review_of
+from benchmarks.reviews import Workload, template
 from benchmarks.servers import Server
 from tests.faults.crowd import crowd
 from tests.faults.scenario import Faults
@@ -77,10 +78,10 @@ async def _small_reviews(replica: WebhookProcess, seconds: float, limit: float) 
 
     99 of 100 have to be answered within *limit* milliseconds.
     """
-    body = replica.directory / "small.json"
-    body.write_bytes(review_of(PODS["small"]))
+    workload = Workload(replica.directory / "small.json")
+    workload.file.write_bytes(template(review_of(PODS["small"])))
     server = Server(replica.program.pid, f"{replica.url}/mutate", 0.0, replica.ca_bundle)
-    run = await asyncio.to_thread(drive_at, server, body, _RATE, seconds)
+    run = await asyncio.to_thread(drive_at, server, workload, _RATE, seconds)
     if run["errors"]:
         raise AssertionError(f"{run['errors']} small reviews found no answer")
     figures = ", ".join(f"{key} {run[key]:.0f} ms" for key in ("p50", "p99", "longest"))
