@@ -73,7 +73,14 @@ async def test_waiting_for_the_upstream(site, client, make_namespace, make_contr
         back = time.monotonic()
         times: dict[str, float] = {}
         while len(times) < len(before):
-            assert time.monotonic() < back + 120, await pods(client, namespace)
+            assert time.monotonic() < back + 120, [
+                (
+                    each["metadata"]["name"],
+                    [(s["name"], s["state"]) for s in container_statuses(each)],
+                )
+                for each in ours(await pods(client, namespace))
+                if each["metadata"]["name"] not in times
+            ]
             for each in ours(await pods(client, namespace)):
                 if is_running(each):
                     times.setdefault(each["metadata"]["name"], time.monotonic() - back)

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from tests.support.recovery_pods import creating, ended, pod, waiting
 from webhook.image.availability import State
 from webhook.pod.model import Place
 from webhook.recovery.failure import PullFailure
-from webhook.recovery.ladder import Memory, Waits
+from webhook.recovery.ladder import Memory, PodMemory, Waits
 from webhook.recovery.move import Cause, Health, Move, Side
-from webhook.recovery.waiting import WaitingContainer
+from webhook.recovery.waiting import WaitingContainer, watched_pod
 
 
 AT_HARBOR = "harbor.example.com/proxy.docker.io/library/nginx:1"
@@ -292,3 +293,43 @@ def test_waits_never_overflow():
     assert 600.0 == WAITS.before_move(10**6)
     assert 21600.0 == WAITS.closed_for(10**6)
     assert LONG_AGO > WAITS.before_retry(10**6)
+
+
+def test_containers_of_one_image_share_their_failures():
+    """
+    The kubelet backs off by Pod and image: one container's attempt opens the window of all.
+    """
+    image = "web:1"
+    statuses = [
+        waiting("build", image),
+        waiting("helper", image, reason="ImagePullBackOff"),
+        waiting("other", "else:1", reason="ImagePullBackOff"),
+    ]
+    images = {"build": image, "helper": image, "other": "else:1"}
+    seen = watched_pod(pod(images, statuses))
+    memory = PodMemory().seen(seen, 100.0, Waits(), changed=True)
+
+    assert memory.of("helper").is_quiet(104.0, Waits())
+    assert 1 == memory.of("helper").failures
+    assert not memory.of("other").is_quiet(104.0, Waits())
+
+
+def test_a_container_that_comes_later_knows_the_failures_of_the_one_before():
+    """
+    A container that waits behind a moved init container with the same image is in its window.
+    """
+    image, cached = "web:1", "harbor.example/proxy.docker.io/library/web:1"
+    first = {"name": "first", "image": image}
+    pending = creating("web", image, reason="PodInitializing")
+    before = pod({"web": image}, [pending], init=[first], init_statuses=[waiting("first", image)])
+    after = pod(
+        {"web": image},
+        [waiting("web", image, reason="ImagePullBackOff")],
+        init=[{**first, "image": cached}],
+        init_statuses=[ended("first", cached)],
+    )
+    memory = PodMemory().seen(watched_pod(before), 100.0, Waits(), changed=True)
+    memory = memory.seen(watched_pod(after), 103.0, Waits(), changed=True)
+
+    assert memory.of("web").is_quiet(104.0, Waits())
+    assert not memory.of("web").is_quiet(109.0, Waits())

@@ -183,6 +183,24 @@ class Memory:
             memory = replace(memory, failures=failures, failed_at=now, fresh=True)
         return replace(memory, reason=container.reason, named=container.names_image)
 
+    def shares(self, attempt: "Memory") -> "Memory":
+        """
+        Return the memory after *attempt*: another container's, in the same Pod, at the same image.
+
+        The kubelet backs off by Pod and image (``pkg/kubelet/images``).  So only one of several
+        containers is ever seen to fail, and the others say that they wait; and a container that
+        comes after one that was moved waits from its first moment on.
+        """
+        if attempt.failed_at is None or attempt.failed_at <= (self.failed_at or 0.0):
+            return self
+        return replace(
+            self,
+            failures=attempt.failures,
+            failed_at=attempt.failed_at,
+            fresh=self.fresh or attempt.failed_at > self.moved_at,
+            failure=attempt.failure or self.failure,
+        )
+
     def runs(self, image: str, now: float, waits: Waits) -> "Memory":
         """
         Return the memory after the container was seen not to wait for a pull.
@@ -301,12 +319,14 @@ class PodMemory:
 
     Attributes:
         containers: by name.
+        attempts: by image, what was remembered of the container whose pull was last seen to fail.
         version: the Pod's resourceVersion, as a number, up to which this is true.
         refusals: how many patches in a row were refused.
         not_before: no patch is tried before this time, in seconds.
     """
 
     containers: Mapping[str, Memory] = field(default_factory=lambda: MappingProxyType({}))
+    attempts: Mapping[str, Memory] = field(default_factory=lambda: MappingProxyType({}))
     version: int = 0
     refusals: int = 0
     not_before: float = 0.0
@@ -339,9 +359,19 @@ class PodMemory:
                 known := containers.get(container.name)
             ) is not None and container.name not in waiting:
                 containers[container.name] = known.runs(container.image or "", now, waits)
+        named = {c.image for c in (*(spec.containers or ()), *(spec.init_containers or ()))}
+        attempts = {image: last for image, last in self.attempts.items() if image in named}
         for seen in pod.waiting:
-            containers[seen.name] = self.of(seen.name).seen(seen, now, waits, changed=changed)
-        return self._with(containers, version=pod.version)
+            memory = self.of(seen.name).seen(seen, now, waits, changed=changed)
+            containers[seen.name] = memory
+            if memory.failed_at == now:
+                attempts[seen.image] = memory
+        for seen in pod.waiting:
+            attempt = attempts.get(seen.image)
+            if attempt is not None and seen.failing:
+                containers[seen.name] = containers[seen.name].shares(attempt)
+        memory_of_all = self._with(containers, version=pod.version)
+        return replace(memory_of_all, attempts=MappingProxyType(attempts))
 
     def sending(self, moves: Iterable[Move]) -> Self:
         """
