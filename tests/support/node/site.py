@@ -167,6 +167,7 @@ class Site:
         """
         self.harbor.set_fault(Fault.NONE)
         self.front.slow = 0.0
+        self.front.of.clear()
         self.front.set_trouble(Trouble.NONE)
 
     async def wait_until_rewriting(
