@@ -1,8 +1,6 @@
 """
 When a container that waits may be moved: its own history decides.
 
-So no image is sent to and fro for nothing, and no running container is hit.
-
 *The quiet window.*  A pull in progress can't be seen: the API shows the last back-off while the next
 attempt already downloads, and a new image would kill the fresh container.  The kubelet waits 10 s
 after a first failure, and twice as long after each further one, up to 300 s.  It may have failed
@@ -168,10 +166,9 @@ class Memory:
             and container.reason in _ATTEMPTS
             and (container.reason != memory.reason or (container.names_image and not memory.named))
         )
-        if own and memory.since is None:
-            memory = replace(memory, since=now)
-        if own and container.failure is not None:
-            memory = replace(memory, failure=container.failure)
+        if own:
+            since = now if memory.since is None else memory.since
+            memory = replace(memory, since=since, failure=container.failure or memory.failure)
         if attempted:
             again = (
                 memory.failed_at is not None
@@ -185,11 +182,10 @@ class Memory:
 
     def shares(self, attempt: "Memory") -> "Memory":
         """
-        Return the memory after *attempt*: another container's, in the same Pod, at the same image.
+        Return the memory after *attempt*: another container's of the same Pod and image.
 
-        The kubelet backs off by Pod and image (``pkg/kubelet/images``).  So only one of several
-        containers is ever seen to fail, and the others say that they wait; and a container that
-        comes after one that was moved waits from its first moment on.
+        The kubelet backs off by Pod and image (``pkg/kubelet/images``): of several containers only
+        one is ever seen to fail, and one that comes later waits from its first moment on.
         """
         if attempt.failed_at is None or attempt.failed_at <= (self.failed_at or 0.0):
             return self
@@ -351,15 +347,14 @@ class PodMemory:
         """
         if pod.version and pod.version <= self.version:
             return self
-        containers = dict(self.containers)
-        waiting = {container.name for container in pod.waiting}
+        containers, waiting = dict(self.containers), {c.name for c in pod.waiting}
         spec = pod.reviewed.spec or PodSpec()
-        for container in (*(spec.containers or ()), *(spec.init_containers or ())):
-            if (
-                known := containers.get(container.name)
-            ) is not None and container.name not in waiting:
+        listed = (*(spec.containers or ()), *(spec.init_containers or ()))
+        for container in listed:
+            known = containers.get(container.name)
+            if known is not None and container.name not in waiting:
                 containers[container.name] = known.runs(container.image or "", now, waits)
-        named = {c.image for c in (*(spec.containers or ()), *(spec.init_containers or ()))}
+        named = {container.image for container in listed}
         attempts = {image: last for image, last in self.attempts.items() if image in named}
         for seen in pod.waiting:
             memory = self.of(seen.name).seen(seen, now, waits, changed=changed)
@@ -367,11 +362,10 @@ class PodMemory:
             if memory.failed_at == now:
                 attempts[seen.image] = memory
         for seen in pod.waiting:
-            attempt = attempts.get(seen.image)
-            if attempt is not None and seen.failing:
-                containers[seen.name] = containers[seen.name].shares(attempt)
-        memory_of_all = self._with(containers, version=pod.version)
-        return replace(memory_of_all, attempts=MappingProxyType(attempts))
+            if seen.failing and seen.image in attempts:
+                containers[seen.name] = containers[seen.name].shares(attempts[seen.image])
+        memory = self._with(containers, version=pod.version)
+        return replace(memory, attempts=MappingProxyType(attempts))
 
     def sending(self, moves: Iterable[Move]) -> Self:
         """
