@@ -349,8 +349,7 @@ class PodMemory:
             return self
         containers, waiting = dict(self.containers), {c.name for c in pod.waiting}
         spec = pod.reviewed.spec or PodSpec()
-        listed = (*(spec.containers or ()), *(spec.init_containers or ()))
-        for container in listed:
+        for container in (listed := (*(spec.containers or ()), *(spec.init_containers or ()))):
             known = containers.get(container.name)
             if known is not None and container.name not in waiting:
                 containers[container.name] = known.runs(container.image or "", now, waits)
@@ -364,8 +363,8 @@ class PodMemory:
         for seen in pod.waiting:
             if seen.failing and seen.image in attempts:
                 containers[seen.name] = containers[seen.name].shares(attempts[seen.image])
-        memory = self._with(containers, version=pod.version)
-        return replace(memory, attempts=MappingProxyType(attempts))
+        known_of_all = self._with(containers, version=pod.version)
+        return replace(known_of_all, attempts=MappingProxyType(attempts))
 
     def sending(self, moves: Iterable[Move]) -> Self:
         """
