@@ -9,7 +9,7 @@ What can go wrong, as one tree.
   - `ManifestError`: a manifest can't be read.
   - `HarborError`: Harbor, or what answers in its place, did not do what was asked.
   - `QuarantineError`: the quarantine file says nothing that can be used.
-  - `RecoveryError`: a Pod can't be put back to its original image as planned.
+  - `RecoveryError`: a Pod can't be restored to its original image as planned.
   - `ClusterError`: the API server did not do what was asked, or can't be reached.
   - `RenderError`: files can't be written out.
   - `SmokeError`: a cluster does not rewrite images as the config says it should.

@@ -129,7 +129,7 @@ class ProcessMetrics:
         )
         self.quarantined_images = Gauge(
             f"{_PREFIX}_quarantined_images",
-            "Images that are left alone since Harbor could not serve them.",
+            "Images that are quarantined since Harbor could not serve them.",
             registry=self.registry,
         )
 
@@ -183,13 +183,13 @@ class ControllerMetrics(ProcessMetrics):
         )
         self.pods_recovered = Counter(
             f"{_PREFIX}_pods_recovered_total",
-            "Pods that were put back to their original image.",
+            "Pods that were moved: restored to their original image, or rescued.",
             ["cause"],
             registry=self.registry,
         )
         self.recovery_failures = Counter(
             f"{_PREFIX}_recovery_failures_total",
-            "Containers that could not or must not be put back.",
+            "Containers that could not, or must not, be moved.",
             ["cause"],
             registry=self.registry,
         )

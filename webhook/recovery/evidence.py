@@ -41,7 +41,7 @@ _MOST_NOWHERE: Final = 5000
 @dataclass(frozen=True, slots=True)
 class Failure:
     """
-    A container that had to be put back while Harbor was there.
+    A container that had to be restored while Harbor was there.
 
     Attributes:
         image: the image under its registry's main name.
