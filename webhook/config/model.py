@@ -1,9 +1,7 @@
 """
-What may stand in the config file, as frozen values.
+What may stand in the one file that feeds all processes and commands, as frozen values.
 
-One file feeds the webhook, the controller, the command line and the provisioning of Harbor.
-Unknown keys are errors that name their path, so that a typing mistake can't silently switch
-something off.
+Unknown keys are errors that name their path: a typing mistake switches nothing off in silence.
 """
 
 from functools import cached_property
