@@ -35,19 +35,27 @@ async def _hung_harbor():
     Accept, stay silent, and then answer 504, as the rendered fronts do.
     """
     asked = asyncio.Event()
+    answering = set()
 
     async def answer(reader, writer):
-        if await reader.readline():
-            asked.set()
-            await asyncio.sleep(_ANSWERED_AFTER)
-            writer.write(b"HTTP/1.1 504 Gateway Timeout\r\nContent-Length: 0\r\n\r\n")
-        writer.close()
+        answering.add(asyncio.current_task())
+        try:
+            if await reader.readline():
+                asked.set()
+                await asyncio.sleep(_ANSWERED_AFTER)
+                writer.write(b"HTTP/1.1 504 Gateway Timeout\r\nContent-Length: 0\r\n\r\n")
+        finally:
+            writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
     finally:
         server.close()
+        for task in answering:
+            task.cancel()
+        await asyncio.gather(*answering, return_exceptions=True)
+        await asyncio.sleep(0.1)  # For the sockets to close.
 
 
 async def _seconds_until_another_pod_runs(folder: Path, options):
