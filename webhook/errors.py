@@ -80,12 +80,16 @@ class ClusterError(HarborCacheError):
         status: the HTTP status, or 0 where there was no answer.
         detailed: the answer says which object it is about: a refusal on the merits does, a JSON
             Patch whose ``test`` failed does not.
+        late: no answer came in time; what was asked for may still be done.
     """
 
-    def __init__(self, message: str, status: int = 0, *, detailed: bool = False) -> None:
+    def __init__(
+        self, message: str, status: int = 0, *, detailed: bool = False, late: bool = False
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.detailed = detailed
+        self.late = late
 
 
 class SmokeError(HarborCacheError):

@@ -12,6 +12,7 @@ from webhook.errors import ClusterError
 from webhook.image.availability import Availability, State
 from webhook.process.metrics import ControllerMetrics
 from webhook.recovery.former import FormerRules
+from webhook.recovery.move import Side
 
 
 CACHED = "harbor-cache.example.com/proxy.docker.io/library/nginx:1"
@@ -26,8 +27,11 @@ class Api:
         self.body = body
         self.patches = []
         self.answer = None
+        self.silence = None
 
     async def get(self, path):
+        if self.silence:
+            raise self.silence
         if self.body is None:
             raise ClusterError("not found", 404)
         return copy.deepcopy(self.body)
@@ -250,6 +254,7 @@ REFUSALS = {
     "a webhook that is gone": ClusterError('failed calling webhook "a.example.com": EOF', 500),
     "a conflict": ClusterError("the object has been modified", 409),
     "a policy": ClusterError(POLICY, 422, detailed=True),
+    "a webhook that hangs": ClusterError("no answer within 15 s", late=True),
 }
 
 
@@ -307,6 +312,32 @@ async def test_a_failed_test_is_no_refusal(bench):
     assert 1 == await bench.restore()
     assert "nginx:1" == bench.api.body["spec"]["containers"][0]["image"]
     assert ["HarborCacheRestored"] == bench.events.reasons
+
+
+async def test_a_patch_that_arrives_late_was_still_ours(bench):
+    """
+    Whoever holds it may let it pass after all: the Pod has moved then, and nobody took it back.
+    """
+    bench.see()
+    bench.api.answer = ClusterError("no answer within 15 s", late=True)
+    await bench.restore()
+    uid = bench.api.body["metadata"]["uid"]
+    memory = bench.recovery.pods.cases[uid].memory.of("web")
+
+    assert (Side.UPSTREAM, "nginx:1") == memory.sent
+    assert "was not answered" in bench.events.texts[0]
+
+
+async def test_silence_before_the_patch_concerns_the_api_server(bench):
+    """
+    Where not even the Pod can be read, no webhook is to blame.
+    """
+    bench.see()
+    bench.api.silence = ClusterError("no answer within 15 s", late=True)
+
+    with pytest.raises(ClusterError, match="no answer"):
+        await bench.restore()
+    assert [] == bench.events.reasons
 
 
 @pytest.mark.parametrize("status", [0, 401, 429, 500, 503])

@@ -14,6 +14,8 @@ from tests.support.kube.controllers import Controller, Pods, config_for, eventua
 from tests.support.kube.refusing import refusing
 from webhook.demo.standin.server import HarborStandIn
 from webhook.demo.standin.thread import ThreadedStandIn
+from webhook.errors import ClusterError
+from webhook.kube.api import connect
 
 
 pytestmark = [pytest.mark.kube, pytest.mark.slow]
@@ -55,6 +57,24 @@ def until_last(controller, namespace):
 async def all_restored(pods, original="nginx:1"):
     found = [pod["spec"]["containers"][0]["image"] for pod in await pods.list()]
     return set(found) == {original}
+
+
+async def test_a_patch_that_a_webhook_holds_is_late(cluster, client, make_pods):
+    """
+    It is told from an API server that is not there: the Pod could be read a moment before.
+    """
+    pods = await make_pods(1)
+    path = f"/api/v1/namespaces/{pods.namespace}/pods/web-0"
+    operations = [{"op": "add", "path": "/metadata/labels/a", "value": "b"}]
+    async with (
+        refusing(client, pods.namespace, after=3.0),
+        connect(cluster.kubeconfig(), 1.0) as kube,
+    ):
+        await kube.get(path)
+        with pytest.raises(ClusterError, match="no answer within 1 s") as held:
+            await kube.json_patch(path, operations)
+
+    assert held.value.late
 
 
 async def test_300_refused_pods_hold_up_nobody(cluster, client, harbor, make_pods, tmp_path):

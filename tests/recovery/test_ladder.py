@@ -10,7 +10,8 @@ from tests.support.recovery_pods import creating, ended, pod, waiting
 from webhook.image.availability import State
 from webhook.pod.model import Place
 from webhook.recovery.failure import PullFailure
-from webhook.recovery.ladder import Memory, PodMemory, Waits
+from webhook.recovery.ladder import Memory, Waits
+from webhook.recovery.memory import PodMemory
 from webhook.recovery.move import Cause, Health, Move, Side
 from webhook.recovery.waiting import WaitingContainer, watched_pod
 

@@ -11,7 +11,8 @@ from webhook.image.availability import Availability, State
 from webhook.image.rules import Rule, Rules
 from webhook.pod.decision import Policy
 from webhook.pod.model import MODE_LABEL, RECORD_PREFIX, REWRITTEN_LABEL
-from webhook.recovery.ladder import Memory, PodMemory, Waits
+from webhook.recovery.ladder import Memory, Waits
+from webhook.recovery.memory import PodMemory
 from webhook.recovery.move import Cause, Health, LeftReason, Side
 from webhook.recovery.patch import move_patch
 from webhook.recovery.plan import Knowledge, plan

@@ -9,7 +9,8 @@ from webhook.image.rules import Rule, Rules
 from webhook.pod.decision import Policy
 from webhook.recovery.failure import PullFailure
 from webhook.recovery.former import FormerRules
-from webhook.recovery.ladder import Memory, PodMemory
+from webhook.recovery.ladder import Memory
+from webhook.recovery.memory import PodMemory
 from webhook.recovery.move import Cause, Health, LeftReason
 from webhook.recovery.plan import Knowledge
 from webhook.recovery.plan import plan as plan_moves

@@ -23,7 +23,8 @@ from webhook.image.rules import Rule, Rules
 from webhook.pod.decision import Policy
 from webhook.pod.model import RECORD_PREFIX
 from webhook.recovery.failure import PullFailure
-from webhook.recovery.ladder import Closed, Memory, PodMemory, Waits
+from webhook.recovery.ladder import Closed, Memory, Waits
+from webhook.recovery.memory import PodMemory
 from webhook.recovery.move import Health
 from webhook.recovery.plan import Knowledge, plan
 from webhook.recovery.waiting import WatchedPod, watched_pod

@@ -32,7 +32,8 @@ from webhook.kube.events import Events
 from webhook.process.metrics import ControllerMetrics
 from webhook.recovery.evidence import Evidence, Failure
 from webhook.recovery.failure import PullFailure
-from webhook.recovery.ladder import Memory, PodMemory, Waits
+from webhook.recovery.ladder import Memory, Waits
+from webhook.recovery.memory import PodMemory
 from webhook.recovery.move import Cause, Health, LeftReason, Move, Plan, Side
 from webhook.recovery.patch import move_patch
 from webhook.recovery.plan import Knowledge, plan
@@ -287,7 +288,7 @@ class Recovery:
         if case is None:
             return None
         path = f"/api/v1/namespaces/{case.pod.namespace}/pods/{case.pod.name}"
-        side = Side.UPSTREAM
+        side, sent = Side.UPSTREAM, False
         try:
             body = await self._kube.get(path)
             if body["metadata"].get("uid") != uid:
@@ -301,19 +302,22 @@ class Recovery:
             side = moves[0].to
             operations = move_patch(body, moves)
             before = case.memory
-            case.memory = before.sending(moves)
+            case.memory, sent = before.sending(moves), True
             patched = await self._kube.json_patch(path, operations)
         except RecoveryError as error:
             self._changed(case, str(error))
             return None
         except ClusterError as error:
-            return self._failed(case, side, error)
+            return self._failed(case, side, error, sent=sent)
         self._done(case, before, moves, patched)
         return False
 
-    def _failed(self, case: Case, side: Side, error: ClusterError) -> bool | None:
+    def _failed(self, case: Case, side: Side, error: ClusterError, *, sent: bool) -> bool | None:
         """
         Take what the API server says about one Pod for that Pod's affair.
+
+        So is a patch that was *sent* and not answered in time: the Pod could be read a moment
+        before, and a webhook may hold its patch for 30 seconds.
 
         Raises:
             ClusterError: if it says nothing about the Pod.
@@ -324,10 +328,13 @@ class Recovery:
         if error.status == HTTPStatus.UNPROCESSABLE_ENTITY and not error.detailed:
             self._changed(case, str(error))  # A `test` has failed: nobody has refused anything.
             return None
-        if not is_about_the_pod(error):
-            raise error
         # It alone waits, for as long as it takes; no other Pod does.
-        case.memory = case.memory.refused(self._clock(), self._waits)
+        if sent and error.late:
+            case.memory = case.memory.unanswered(self._clock(), self._waits)
+        elif is_about_the_pod(error):
+            case.memory = case.memory.refused(self._clock(), self._waits)
+        else:
+            raise error
         self._reporter.refused(case, side, error)
         return True
 

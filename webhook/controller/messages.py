@@ -120,15 +120,20 @@ def refused(side: Side, error: ClusterError) -> Message:
         reason, what = "HarborCacheRescueRefused", "Moving this Pod to Harbor's images"
     else:
         reason, what = "HarborCacheRestoreRefused", "Putting this Pod back to its original image"
-    advice = (
-        "Is the chart's ClusterRole intact?"
-        if who == "RBAC"
-        else "Let that policy pass it, or delete the Pod to have it made anew."
-    )
+    if error.late:
+        happened = "was not answered"
+        advice = "Does an admission webhook hang?"
+    else:
+        happened = f"was refused{by}"
+        advice = (
+            "Is the chart's ClusterRole intact?"
+            if who == "RBAC"
+            else "Let that policy pass it, or delete the Pod to have it made anew."
+        )
     why = clean(str(error))
     return Message(
         reason,
-        f"{what} was refused{by}: {why}. It is tried again for as long as the Pod waits. {advice}",
+        f"{what} {happened}: {why}. It is tried again for as long as the Pod waits. {advice}",
     )
 
 

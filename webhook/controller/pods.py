@@ -13,9 +13,9 @@ from webhook.kube.listing import Head
 from webhook.pod.model import REWRITTEN_LABEL
 from webhook.pod.origin import project_of
 from webhook.process.metrics import ControllerMetrics
-from webhook.recovery.evidence import Evidence
-from webhook.recovery.identity import identity, refused_upstream
-from webhook.recovery.ladder import PodMemory, Waits
+from webhook.recovery.evidence import Evidence, identity, refused_upstream
+from webhook.recovery.ladder import Waits
+from webhook.recovery.memory import PodMemory
 from webhook.recovery.waiting import WatchedPod, watched_pod
 
 

@@ -125,7 +125,7 @@ class Kube:
         try:
             return await read_answer(response)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise ClusterError(f"{self.url}: {self._why(error)}") from error
+            raise self._no_answer(error) from error
         except ValueError as error:
             raise ClusterError(f"{self.url}: answers {path} with {error}") from error
         finally:
@@ -159,7 +159,7 @@ class Kube:
                 raise ClusterError(f"HTTP {response.status}", response.status)
             return await response.text()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise ClusterError(f"{self.url}: {self._why(error)}") from error
+            raise self._no_answer(error) from error
         finally:
             response.release()
 
@@ -213,7 +213,7 @@ class Kube:
         try:
             yield response
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise ClusterError(f"{self.url}: {self._why(error)}") from error
+            raise self._no_answer(error) from error
         finally:
             # Gives the connection back where all was read, and closes it otherwise.
             response.release()
@@ -239,11 +239,15 @@ class Kube:
                 method, url, header_params=headers, body=body, _request_timeout=timeout
             )
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise ClusterError(f"{self.url}: {self._why(error)}") from error
+            raise self._no_answer(error) from error
         except _config.ConfigException as error:
             raise ClusterError(f"the credentials can't be used: {error}") from error
         response: aiohttp.ClientResponse = answer.response
         return response
+
+    def _no_answer(self, error: Exception) -> ClusterError:
+        late = isinstance(error, TimeoutError)
+        return ClusterError(f"{self.url}: {self._why(error)}", late=late)
 
     def _why(self, error: Exception) -> str:
         """

@@ -9,7 +9,8 @@ from typing import Literal
 from webhook.config import Recovery
 from webhook.image.availability import Availability
 from webhook.pod.decision import Policy
-from webhook.recovery.ladder import PodMemory, Waits
+from webhook.recovery.ladder import Waits
+from webhook.recovery.memory import PodMemory
 from webhook.recovery.move import Health, Left, LeftReason, Move, Plan
 from webhook.recovery.rescue import rescues
 from webhook.recovery.restore import restore

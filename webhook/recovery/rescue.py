@@ -12,7 +12,7 @@ from webhook.image.decision import Rewrite, rewrite_by_rules
 from webhook.pod.decision import Policy, decide_pod
 from webhook.pod.model import Place, PodSpec
 from webhook.recovery.failure import PullFailure
-from webhook.recovery.ladder import PodMemory
+from webhook.recovery.memory import PodMemory
 from webhook.recovery.move import Cause, Health, Move, Side
 from webhook.recovery.waiting import WaitingContainer, WatchedPod
 

@@ -2,6 +2,7 @@
 A validating webhook that refuses every change of a Pod's image, without a code, as many do.
 """
 
+import asyncio
 import ssl
 
 from base64 import b64encode
@@ -19,12 +20,17 @@ __all__ = ["refusing"]
 
 
 @asynccontextmanager
-async def refusing(client: ApiClient, namespace: str) -> AsyncIterator[None]:
+async def refusing(
+    client: ApiClient, namespace: str, *, after: float = 0.0
+) -> AsyncIterator[None]:
     """
     Refuse all updates of Pods in *namespace*, with the status that the API server makes of it: 400.
+
+    It takes *after* seconds to say so.
     """
 
     async def review(request: web.Request) -> web.Response:
+        await asyncio.sleep(after)
         uid = (await request.json())["request"]["uid"]
         response = {"uid": uid, "allowed": False, "status": {"message": "only our registry"}}
         head = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}

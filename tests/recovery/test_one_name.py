@@ -6,9 +6,8 @@ import pytest
 
 from tests.support.recovery_pods import HARBOR, pod, waiting
 from webhook.image.rules import Rule, Rules
-from webhook.recovery.evidence import Evidence, Failure
+from webhook.recovery.evidence import Evidence, Failure, identity, refused_upstream
 from webhook.recovery.failure import PullFailure
-from webhook.recovery.identity import identity, refused_upstream
 from webhook.recovery.waiting import watched_pod
 
 
