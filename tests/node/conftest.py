@@ -27,7 +27,9 @@ def _equipped():
 
 @pytest.fixture(scope="session")
 def _shared_site(request, _equipped):
-    with Site() as running:
+    # Pulls side by side, as is recommended: one that hangs must not hold up the next test.  What a
+    # kubelet does by default is measured in test_hung_pulls.py.
+    with Site(kubelet_options=["--serialize-image-pulls=false"]) as running:
         yield running
         running.keep = bool(request.session.testsfailed)
 

@@ -49,7 +49,7 @@ async def test_messages_of_a_real_node(make_site):
     """
     Sixteen ways in which a pull fails on a real node are judged right, at most three as unknown.
     """
-    site = make_site(disk="120m")
+    site = make_site(disk="120m", kubelet_options=["--registry-qps=0"])
     seen: dict[str, str] = {}
     expected = {name: failure for name, (_, failure) in _TROUBLES.items()} | _HOSTS
     with contextlib.ExitStack() as stack:
