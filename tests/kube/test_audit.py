@@ -193,7 +193,9 @@ async def kubelet(tmp_path):
 
     async def configz(_):
         pulls = {"serializeImagePulls": False, "maxParallelImagePulls": 5}
-        return web.json_response({"kubeletconfig": pulls})
+        answer = web.json_response({"kubeletconfig": pulls})
+        answer.force_close()  # The API server would keep the connection beyond this test.
+        return answer
 
     application = web.Application()
     application.router.add_get("/configz", configz)

@@ -159,11 +159,12 @@ def admit(question: Question, policy: Policy, availability: Availability) -> Adm
     subject, mode = question.subject, question.mode
     fields = tuple(image_fields(subject.spec))
     if question.known is not None:
+        known = frozenset(question.known)  # A review may bring twenty thousand of both.
         fields = tuple(
             [
                 field
                 for field in fields
-                if field.place is Place.EPHEMERAL_CONTAINERS and field.name not in question.known
+                if field.place is Place.EPHEMERAL_CONTAINERS and field.name not in known
             ]
         )
     images = decide_subject(subject, policy, availability, fields)
