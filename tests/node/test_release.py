@@ -205,7 +205,7 @@ async def _check_what_the_accounts_may(site, client):
     controller = f"{NAME}-controller"
     everywhere = {
         *(("pods", "", verb) for verb in ("get", "list", "watch", "patch")),
-        ("namespaces", "", "list"),
+        *(("namespaces", "", verb) for verb in ("list", "watch")),
         ("events", "", "create"),
         *(("mutatingwebhookconfigurations", NAME, verb) for verb in ("get", "patch")),
     }
