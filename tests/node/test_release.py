@@ -394,6 +394,5 @@ async def test_helm_test_says_that_harbor_is_unavailable(site, client, make_name
     (container,) = failed["status"]["containerStatuses"]
 
     assert (
-        "Harbor can't serve, so images are left alone"
-        in (container["state"]["terminated"]["message"])
+        "Harbor can't serve, so images are kept" in (container["state"]["terminated"]["message"])
     )
