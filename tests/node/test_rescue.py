@@ -8,9 +8,7 @@ import time
 
 import pytest
 
-from tests.support.kube.client import ApiClient
-from tests.support.kube.controllers import Controller, eventually, started
-from tests.support.kube.namespaces import namespaces
+from tests.support.kube.controllers import eventually, started
 from tests.support.node.front import Trouble
 from tests.support.node.site import PROJECT, Breakage
 from tests.support.node.workloads import (
@@ -34,7 +32,6 @@ _RECOVERY = {
     "rescueAfter": "2s",
     "maxPatchesPerSecond": 50,
 }
-_SLOW_PULLS = 10
 
 # With the first of them wait Pods of every kind, with each other one a bare Pod.
 _TROUBLES = (Trouble.LIMITED, Trouble.ABSENT, Trouble.DROPPED, Trouble.CLOSED)
@@ -106,56 +103,6 @@ async def test_waiting_for_the_upstream(site, client, make_namespace, make_contr
         container_image(each) for each in after
     }
     assert [limited] * 3 == [container_image(each) for each in untouched]
-
-
-async def test_a_slow_pull_is_not_touched(make_site, tmp_path):
-    """
-    A pull that succeeds slowly after a failure is never cut off, though a move is long due.
-
-    A Pod that failed once more before the source was well may be moved while it waits again.
-    """
-    site = make_site(kubelet_options=["--serialize-image-pulls=false"])
-    images = [site.push(f"slow-{number}") for number in range(_SLOW_PULLS)]
-    async with (
-        ApiClient(site.cluster) as client,
-        namespaces(client, service_accounts=True) as make,
-        started(
-            Controller(
-                tmp_path,
-                site.cluster.kubeconfig(),
-                "default",
-                {**site.config, "recovery": {**_RECOVERY, "afterUnavailable": "1h"}},
-            )
-        ) as controller,
-    ):
-        await controller.leads()
-        namespace = await make("enforce")
-        # All images share one layer: what is slow is then the rest of each.
-        (await client.create(pod(namespace, site.push("layer"), "layer"))).expect()
-        await wait_for_pods(client, namespace, is_running)
-        (await client.delete(f"/api/v1/namespaces/{namespace}/pods/layer")).expect()
-        await wait_for_pods(client, namespace, is_running, count=0)
-        site.warm(images)
-        site.break_harbor(Breakage.REFUSED)
-        await site.wait_until_rewriting(client, rewriting=False)
-        site.front.set_trouble(Trouble.LIMITED)
-        for number, image in enumerate(images):
-            (await client.create(pod(namespace, image, f"slow-{number}"))).expect()
-        before = await wait_for_pods(client, namespace, is_stuck, count=_SLOW_PULLS, within=60)
-        # The next attempt comes 10 s after the first one, and takes 15 s.
-        site.front.slow = 15.0
-        site.front.set_trouble(Trouble.NONE)
-        await asyncio.sleep(9)
-        site.harbor.set_fault(Fault.NONE)
-        await wait_for_pods(client, namespace, is_running, count=_SLOW_PULLS, within=240)
-        await asyncio.sleep(3)
-        after = await pods(client, namespace)
-
-    untouched = [each for each in after if each["metadata"]["generation"] == 1]
-    print(f"{len(untouched)} of {len(after)} slow pulls not touched, none cut off")
-    assert {e["metadata"]["uid"] for e in before} == {e["metadata"]["uid"] for e in after}
-    assert {0} == {s["restartCount"] for e in after for s in container_statuses(e)}
-    assert len(untouched) >= _SLOW_PULLS / 2
 
 
 @pytest.mark.parametrize("first", ["Harbor", "upstream"])
