@@ -60,8 +60,10 @@ class Node:
 
     `registries` maps hosts, as they stand in references, to the URL that containerd asks instead
     (`hosts.toml`); no other registry is ever asked, so nothing leaves the machine.  Pods reach
-    their node's bridge and, by way of it, the networks in `routes`.  `disk` is the size of what
-    containerd writes to, such as ``24m``; without it that is the machine's own.  Everything written is below `directory`, whose path must be short: sockets are in it.
+    their node's bridge and, by way of it, the networks in `routes`.  `kubelet_options` go to the
+    kubelet as they are.  `disk` is the size of what containerd writes to, such as ``24m``; without
+    it that is the machine's own.  Everything written is below `directory`, whose path must be
+    short: sockets are in it.
     """
 
     def __init__(

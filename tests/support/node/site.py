@@ -121,7 +121,15 @@ class Site:
             )
         )
         registries = {"docker.io": self.front.url, self.harbor_host: self.harbor.url}
-        self.node = enter(Node(self.cluster, self.directory / "node", registries, disk=self._disk))
+        self.node = enter(
+            Node(
+                self.cluster,
+                self.directory / "node",
+                registries,
+                disk=self._disk,
+                kubelet_options=self._kubelet_options,
+            )
+        )
         # In a thread: a test that starts a site has an event loop of its own.
         with ThreadPoolExecutor(1) as thread:
             thread.submit(lambda: asyncio.run(self._register())).result()
