@@ -4,7 +4,6 @@ A controller in a process of its own, and Pods whose kubelet is played here.
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -22,10 +21,10 @@ from webhook.pod.model import RECORD_PREFIX, REWRITTEN_LABEL
 
 class Controller:
     """
-    One process of `harbor-cache controller`.
+    One process of `harbor-cache controller`; `environment` takes the place of ours.
     """
 
-    def __init__(self, directory, kubeconfig, namespace, config, *arguments):
+    def __init__(self, directory, kubeconfig, namespace, config, *arguments, environment=None):
         self.port = free_port()
         self.log = directory / f"controller-{self.port}.log"
         path = directory / "config.yaml"
@@ -37,12 +36,13 @@ class Controller:
             *("--host", "127.0.0.1", "--ops-port", str(self.port)),
             *(arguments or ("--tls-mode", "none")),
         ]
+        self._environment = environment
         self._process = None
 
     def start(self):
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ}
+                self._command, stdout=log, stderr=subprocess.STDOUT, env=self._environment
             )
         return self
 

@@ -32,9 +32,13 @@ class Creations:
 
 
 @asynccontextmanager
-async def constant_creation(client: ApiClient, namespace: str) -> AsyncIterator[Creations]:
+async def constant_creation(
+    client: ApiClient, namespace: str, *, dry_run: bool = False
+) -> AsyncIterator[Creations]:
     """
     Create Pods for as long as the context lasts; no creation is cut off at its end.
+
+    With *dry_run* none is kept, so that there is nothing to delete.
     """
     seen = Creations()
     done = asyncio.Event()
@@ -50,7 +54,7 @@ async def constant_creation(client: ApiClient, namespace: str) -> AsyncIterator[
                 "spec": {"containers": [{"name": "web", "image": _IMAGE}]},
             }
             started = time.monotonic()
-            answer = await client.create(pod)
+            answer = await client.create(pod, dry_run=dry_run)
             seen.longest = max(seen.longest, time.monotonic() - started)
             seen.accepted += answer.ok
             seen.refused += not answer.ok
