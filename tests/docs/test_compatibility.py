@@ -3,6 +3,7 @@ The vow of docs/compatibility.md: what an earlier version wrote still works, and
 """
 
 import json
+import shutil
 
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import yaml
 
 from msgspec import convert
 
-from tests.support.helm import CHART, helm
+from tests.support.helm import CHART, HARBOR, helm
 from webhook.config import default_config, load_config, parse_config
 from webhook.image.decision import Reason
 from webhook.pod import model
@@ -51,6 +52,23 @@ def test_values_of_before_install(path):
 
     assert "" == rendered.stderr
     assert parse_config(config, {}).registries
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_reused_values_upgrade(version, tmp_path):
+    """Upgraded with --reuse-values, which knows no newer value, the chart renders what it does."""
+    chart = shutil.copytree(CHART, tmp_path / "chart")
+    shutil.copy(KEPT / version / "defaults.yaml", chart / "values.yaml")
+    everything = [
+        f"--set={part}.enabled=true"
+        for part in ("networkPolicy", "serviceMonitor", "prometheusRule")
+    ]
+    rendered, reused = (
+        helm("template", "x", str(each), *HARBOR, *everything) for each in (CHART, chart)
+    )
+
+    assert "" == reused.stderr
+    assert rendered.stdout == reused.stdout
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -19,6 +19,10 @@ begin with a letter, so the name of a release such as `123` gets one in front. *
 {{- end -}}
 {{- end -}}
 
+{{/* `helm upgrade --reuse-values` brings the values of the chart that was there, in which newer ones
+are missing: each of those has its default here, or where it is read, too. */}}
+{{- define "hcw.opsPort" -}}{{ dig "opsPort" 8080 .Values.webhook }}{{- end -}}
+
 {{- define "hcw.controllerName" -}}{{ include "hcw.fullname" . }}-controller{{- end -}}
 {{- define "hcw.caSecret" -}}{{ include "hcw.fullname" . }}-ca{{- end -}}
 {{- define "hcw.tlsSecret" -}}
@@ -89,7 +93,7 @@ Called with (dict "root" $ "component" "webhook" "values" .Values.webhook). */}}
 {{- if le (include "hcw.seconds" ($probe.maxAge | default "30s") | float64) (addf $interval $timeout) -}}
 {{- fail "\n\nconfig.probe.maxAge must be longer than interval and timeout together, or all knowledge of Harbor is stale.\n" -}}
 {{- end -}}
-{{- if eq (int .Values.webhook.port) (int .Values.webhook.opsPort) -}}
+{{- if eq (int .Values.webhook.port) (include "hcw.opsPort" . | int) -}}
 {{- fail (printf "\n\nwebhook.port and webhook.opsPort are both %d: one process can't listen there twice.\n" (int .Values.webhook.port)) -}}
 {{- end -}}
 {{- if and .Values.webhook.hostNetwork (eq (int .Values.webhook.port) 10250) -}}
