@@ -338,9 +338,10 @@ def _versions(facts: Facts) -> Iterator[Problem]:
     images = {replica.image for replica in facts.replicas if not replica.trouble}
     versions = {replica.version for replica in facts.replicas if replica.version}
     if len(images) > 1 or len(versions) > 1:
-        which = "; ".join(
-            f"{replica.pod}: {replica.version or replica.image}" for replica in facts.replicas
-        )
+        pods: dict[str, list[str]] = {}
+        for replica in facts.replicas:
+            pods.setdefault(replica.version or replica.image, []).append(replica.pod)
+        which = "; ".join(f"{version}: {', '.join(names)}" for version, names in pods.items())
         yield Problem(
             "version-skew",
             f"Replicas run different versions ({which}).",
