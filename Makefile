@@ -81,6 +81,10 @@ compare: setup ## Do Pods and pipelines run, with and without a cache?  A real n
 faults: setup cluster-binaries ## Break everything while Pods are created; a table and build/faults.json
 	@$(RUN) python -m tests.faults $(if $(DOCS),--docs)
 
+.PHONY: cert-manager
+cert-manager: setup cluster-binaries ## Let cert-manager itself issue and renew the webhook's pair; the first time, minutes to build it
+	@$(RUN) pytest -q -s tests/kube/cert_manager.py
+
 .PHONY: promises
 promises: setup ## Put faults into a copy of the code; the tests of docs/promises.md must notice each
 	@$(RUN) python -m tests.promises

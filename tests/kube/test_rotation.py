@@ -3,19 +3,17 @@ Certificates that follow each other while Pods are created: none is refused, and
 """
 
 import asyncio
-import base64
 import time
 
-from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 import pytest
 import trustme
 
-from certs.bundle import Pair
 from certs.rotation import Lifetimes
 from tests.support.kube.creation import constant_creation, fail_open_count
 from tests.support.kube.installation import wait_until_rewriting
+from tests.support.kube.mounted import MountedPair, in_background
 from tests.support.kube.registration import registered, webhook_configuration
 from tests.support.kube.webhook import WebhookProcess, configuration
 from webhook.controller.certificates import CertificateKeeper, Names
@@ -32,50 +30,6 @@ _WITHIN = 120.0  # Seconds.
 _LIFETIMES = Lifetimes(
     authority=timedelta(seconds=36), serving=timedelta(seconds=12), settling=timedelta(seconds=3)
 )
-
-
-class Kubelet:
-    """
-    Copies the serving Secret into the webhook's files, and remembers what it copied.
-    """
-
-    def __init__(self, client, path, webhook):
-        self._client = client
-        self._path = path
-        self._files = {"tls.crt": webhook.certificate_file, "tls.key": webhook.key_file}
-        self._copied = None
-        self.pairs = set()
-        self.authorities = set()
-
-    async def run(self):
-        while True:
-            data = (await self._client.get(self._path)).get("data") or {}
-            if data and data != self._copied:
-                self._copy({key: base64.b64decode(value) for key, value in data.items()})
-                self._copied = data
-            await asyncio.sleep(0.3)
-
-    def _copy(self, data):
-        for key, file in self._files.items():
-            fresh = file.with_suffix(f"{file.suffix}.new")
-            fresh.write_bytes(data[key])
-            fresh.replace(file)
-        certificate = Pair.parse(data["tls.crt"], data["tls.key"]).certificate
-        self.pairs.add(certificate.serial_number)
-        self.authorities.add(certificate.issuer.public_bytes())
-
-
-@asynccontextmanager
-async def _in_background(*loops):
-    tasks = [asyncio.create_task(each) for each in loops]
-    try:
-        yield tasks
-    finally:
-        for each in tasks:
-            each.cancel()
-        for each in tasks:
-            with suppress(asyncio.CancelledError):
-                await each
 
 
 async def test_rotating_certificates_miss_no_pod(cluster, client, make_namespace, tmp_path):
@@ -100,12 +54,12 @@ async def test_rotating_certificates_miss_no_pod(cluster, client, make_namespace
             webhook_configuration=registration["metadata"]["name"],
             service="localhost",
         )
-        kubelet = Kubelet(client, f"/api/v1/namespaces/{namespace}/secrets/tls", webhook)
+        kubelet = MountedPair(client, f"/api/v1/namespaces/{namespace}/secrets/tls", webhook)
         await asyncio.to_thread(webhook.start)
         try:
             async with registered(client, registration), connect(cluster.kubeconfig()) as kube:
                 keeper = CertificateKeeper(kube, names, ControllerMetrics(), _LIFETIMES)
-                async with _in_background(keeper.run(), kubelet.run()) as loops:
+                async with in_background(keeper.run(), kubelet.run()) as loops:
                     host = harbor.url.removeprefix("http://")
                     await wait_until_rewriting(client, namespace, host, rewriting=True)
                     before, started = await fail_open_count(client), time.monotonic()
