@@ -15,12 +15,12 @@ import yaml
 from charts.package import package
 from tests.support.golang import go
 from tests.support.helm import CHART, HARBOR, helm, render_text
+from tests.support.readme import commands
 
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yaml"))
 ACTIONLINT = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.7"
-README = (ROOT / "README.md").read_text()
 
 
 def chart_image(*arguments):
@@ -118,12 +118,10 @@ def test_what_stands_in_the_way_is_said(arguments, engines, words, tmp_path):
 
 def test_readme_installs_what_it_builds():
     """README's push and load commands name the image that its `make image` builds."""
-    blocks = "\n".join(re.findall(r"```console\n(.*?)```", README, re.DOTALL)).replace("\\\n", "")
-    commands = [shlex.split(line[2:], comments=True) for line in blocks.splitlines()]
-    (named,) = (c[2] for c in commands if c[:2] == ["make", "image"])
-    (pushed,) = (c[2] for c in commands if c[:2] == ["docker", "push"])
-    (install,) = (c for c in commands if c[:2] == ["helm", "install"])
-    loaded = [c[-1] for c in commands if c[:1] in (["kind"], ["k3d"], ["minikube"])]
+    ((_, _, named),) = commands("make", "image")
+    ((_, _, pushed),) = commands("docker", "push")
+    (install,) = commands("helm", "install")
+    loaded = [words[-1] for tool in ("kind", "k3d", "minikube") for words in commands(tool)]
 
     assert f"{named.removeprefix('IMAGE=')}:{chart_image().rpartition(':')[2]}" == pushed
     assert pushed == chart_image(*install[install.index("--set") :])

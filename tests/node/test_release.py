@@ -22,6 +22,7 @@ from webhook.demo.standin import Fault
 pytestmark = [pytest.mark.node, pytest.mark.slow]
 
 _CONFIGURATION = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{NAME}"
+_PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 _SECRETS = f"/api/v1/namespaces/{NAMESPACE}/secrets"
 _CONFIG_MAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
 _LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
@@ -57,8 +58,8 @@ async def site(_release_site, client):
     yield _release_site
     with contextlib.suppress(AssertionError):
         _release_site.helm("uninstall", NAME, "--wait")
-    # Left behind on purpose where `helm test` failed, so that its log can be read.
-    await client.delete(f"/api/v1/namespaces/{NAMESPACE}/pods/{NAME}-test")
+    # They would drain for 15 seconds; and `helm test`, where it failed, leaves its Pod on purpose.
+    await client.request("DELETE", _PODS, query={"gracePeriodSeconds": "0"})
     await _wait("the release to be gone", lambda: _is_empty(client))
 
 
@@ -69,7 +70,7 @@ async def make_namespace(site, client):
 
 
 async def _is_empty(client):
-    return not (await client.get(f"/api/v1/namespaces/{NAMESPACE}/pods"))["items"]
+    return not (await client.get(_PODS))["items"]
 
 
 async def _wait(what, ready, within=120.0):

@@ -1,7 +1,7 @@
 """
-The product's own image, really built from the Dockerfile, without a container engine.
+The product's own image, as `make image` really builds it, without a container engine.
 
-buildah builds it on a base that debootstrap makes: `docker pull` needs an account for how often it
+It is buildah that builds it, on a base that debootstrap makes: `docker pull` needs an account for how often it
 is done, Debian's mirrors don't.  The base and the last image are cached outside of the checkout.
 """
 
@@ -29,8 +29,10 @@ _INPUTS: Final = (
     ".dockerignore",
     "Dockerfile",
     "LICENSE",
+    "Makefile",
     "README.md",
     "certs",
+    "deploy/build-image.sh",
     "pyproject.toml",
     "uv.lock",
     "webhook",
@@ -90,32 +92,46 @@ def _build(base: Path, archive: Path, name: str) -> None:
     Build with nothing of buildah's left behind; the machine's own authorities are trusted.
     """
     with tempfile.TemporaryDirectory(prefix="buildah-") as work:
-        buildah = (
-            *("buildah", "--storage-driver", "vfs"),
-            *("--root", f"{work}/root", "--runroot", f"{work}/run"),
+        storage = Path(work) / "storage.conf"
+        storage.write_text(
+            f'[storage]\ndriver = "vfs"\ngraphroot = "{work}/root"\nrunroot = "{work}/run"\n'
         )
-        container = _run(*buildah, "from", "scratch").strip()
-        _run(*buildah, "copy", container, base, "/")
+        # `make image` takes the first of the engines that works.
+        for engine in ("docker", "podman"):
+            absent = Path(work) / "bin" / engine
+            absent.parent.mkdir(exist_ok=True)
+            absent.write_text("#!/bin/sh\nexit 1\n")
+            absent.chmod(0o755)
+        environment = {
+            "BUILDAH_FORMAT": "oci",
+            "BUILDAH_ISOLATION": "chroot",
+            "CONTAINERS_STORAGE_CONF": str(storage),
+            "PATH": f"{work}/bin:{os.environ['PATH']}",
+            "PYTHON_IMAGE": "localhost/python:base",
+        }
+
+        def run(*command: str | Path) -> str:
+            return _run(*command, **environment)
+
+        container = run("buildah", "from", "scratch").strip()
+        run("buildah", "copy", container, base, "/")
         if _AUTHORITIES.exists():
-            _run(*buildah, "copy", container, _AUTHORITIES, str(_AUTHORITIES))
+            run("buildah", "copy", container, _AUTHORITIES, str(_AUTHORITIES))
             for variable in ("SSL_CERT_FILE", "PIP_CERT"):
-                _run(*buildah, "config", "--env", f"{variable}={_AUTHORITIES}", container)
-        _run(*buildah, "commit", "--rm", container, "localhost/python:base")
-        _run(
-            *(*buildah, "bud", "--isolation", "chroot", "--pull-never", "--tag", name),
-            *("--build-arg", "PYTHON_IMAGE=localhost/python:base", _ROOT),
-        )
+                run("buildah", "config", "--env", f"{variable}={_AUTHORITIES}", container)
+        run("buildah", "commit", "--rm", container, environment["PYTHON_IMAGE"])
+        run("make", "--directory", _ROOT, "image", f"IMAGE={name}")
         archive.unlink(missing_ok=True)
-        _run(*buildah, "push", name, f"docker-archive:{archive}:{name}")
+        run("buildah", "push", name, f"docker-archive:{archive}:{name}")
 
 
-def _run(*command: str | Path) -> str:
+def _run(*command: str | Path, **environment: str) -> str:
     done = subprocess.run(
         [str(part) for part in command],
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "BUILDAH_FORMAT": "oci"},
+        env={**os.environ, **environment},
     )
     if done.returncode != 0:
         end = "\n".join((done.stdout + done.stderr).splitlines()[-30:])

@@ -24,6 +24,7 @@ from tests.support.node.node import Node
 from tests.support.node.product import built_image
 from tests.support.node.registry import Registry
 from tests.support.node.site import PROGRAMS, PROJECT
+from tests.support.readme import commands
 from webhook import __version__
 from webhook.demo.cluster import Cluster, find_binaries
 from webhook.demo.standin import HarborStandIn, ThreadedStandIn
@@ -84,7 +85,7 @@ async def _copy(reader, writer) -> None:
 
 class ReleaseSite:
     """
-    A cluster with one node that has the product's image, an upstream, Harbor, and no webhook.
+    A cluster with one node, a registry that has the product's image too, Harbor, and no webhook.
     """
 
     def __init__(self) -> None:
@@ -148,7 +149,11 @@ class ReleaseSite:
                 routes=[f"{address}/32"],
             )
         )
-        self.node.ctr("images", "import", image)
+        # What README pushes with docker; the node pulls it from there.
+        _run(
+            *("skopeo", "copy", "--quiet", "--dest-tls-verify=false", f"docker-archive:{image}"),
+            f"docker://{self.upstream.host}/{NAME}:{__version__}",
+        )
 
     def helm(self, *arguments: str) -> str:
         """
@@ -166,11 +171,18 @@ class ReleaseSite:
         return result.stdout
 
     def install(self, *arguments: str) -> str:
-        return self.helm(
-            *("install", NAME, str(CHART), "--create-namespace"),
-            *("--set", f"config.harbor.url={self.harbor.url}"),
-            *arguments,
-        )
+        """
+        Install as README tells it, with this site's names in place of its examples.
+        """
+        (command,) = commands("helm", "install")
+        names = {
+            "https://harbor-cache.example.com": self.harbor.url,
+            "registry.example.com": self.upstream.host,
+            "charts/harbor-cache-webhook": str(CHART),
+        }
+        for example, name in names.items():
+            command = [word.replace(example, name) for word in command]
+        return self.helm(*command[1:], *arguments)
 
     def upgrade(self, *arguments: str) -> str:
         return self.helm("upgrade", NAME, str(CHART), "--reuse-values", *arguments)
