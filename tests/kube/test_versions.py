@@ -12,10 +12,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 import trustme
 
+from tests.support.helm import CHART, HARBOR, NAMESPACE, helm, render
 from tests.support.history import earlier
 from tests.support.kube.balancer import Backend, Balancer
+from tests.support.kube.client import object_path
 from tests.support.kube.controllers import Controller, Pods, config_for, eventually, started
 from tests.support.kube.creation import constant_creation, fail_open_count
+from tests.support.kube.installed import NAME, without_hooks
 from tests.support.kube.registration import registered, webhook_configuration
 from tests.support.kube.webhook import WebhookProcess, configuration
 from tests.support.recovery_pods import waiting
@@ -134,3 +137,41 @@ async def test_versions_mix(cluster, client, make_namespace, tmp_path, versions,
     assert (0, 0, 0) == (creations.refused, creations.missed, failed_open)
     assert 0 == balancer.failed
     assert creations.accepted > 10 * _PODS
+
+
+async def test_helm_upgrades_and_goes_back(cluster, client, tmp_path):
+    """
+    From the earlier chart helm reaches this one, keeping values either way, goes back, and leaves.
+    """
+    chart = earlier(tmp_path, "charts") / "charts" / CHART.name
+    deployment = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{NAME}-controller"
+
+    async def run(command, *arguments):
+        result = await asyncio.to_thread(
+            helm,
+            *(command, NAME, *arguments),
+            *("--namespace", NAMESPACE, "--kubeconfig", str(cluster.kubeconfig())),
+        )
+
+        assert 0 == result.returncode, result.stderr
+
+    async def is_new():
+        (container,) = (await client.get(deployment))["spec"]["template"]["spec"]["containers"]
+        return any(argument.startswith("--fence=") for argument in container["args"])
+
+    await run("install", str(chart), "--create-namespace", *HARBOR)
+    try:
+        seen = [await is_new()]
+        for step in (
+            ("upgrade", str(CHART), "--reuse-values"),
+            ("rollback", "1"),
+            ("upgrade", str(CHART), "--reset-then-reuse-values"),
+        ):
+            await run(*step)
+            seen.append(await is_new())
+    finally:
+        await run("uninstall")
+
+    assert [False, True, False, True] == seen
+    for item in without_hooks(render(*HARBOR)):
+        assert 404 == (await client.request("GET", object_path(item))).status, item["kind"]
