@@ -163,6 +163,32 @@ def test_a_pod_that_ends_is_forgotten(pods):
     assert {} == pods.cases
 
 
+@pytest.mark.parametrize("before", ["failed", "created"])
+def test_a_pull_that_failed_first_has_been_made(metrics, clock, before):
+    """
+    What failed and then starts was pulled; what just starts may have been on the node for long.
+    """
+    evidence = Evidence(learned=3600.0)
+    pods = WaitingPods(RULES, evidence, metrics, clock, Waits())
+    for node in ("node1", "node2"):
+        evidence.failed(
+            Failure(
+                "docker.io/library/nginx:1",
+                "proxy.docker.io",
+                node,
+                "a",
+                90.0,
+                99.0,
+                PullFailure.ABSENT,
+            )
+        )
+    status = waiting("web", CACHED) if before == "failed" else creating("web", CACHED)
+    pods.seen(stuck(status), listed=True)
+    pods.seen(stuck(running("web", CACHED)), listed=False)
+
+    assert (before == "created") == bool(evidence.judge(100.0).images)
+
+
 @pytest.mark.parametrize(("listed", "judged"), [(True, 0), (False, 1)])
 def test_only_a_start_that_was_seen_proves_a_pull(pods, evidence, clock, listed, judged):
     """

@@ -31,8 +31,10 @@ async def kubeconfig(client, cluster, tmp_path):
 
 async def test_its_rights_are_enough(client, make_namespace, kubeconfig, tmp_path):
     """
-    Pods are put back, certificates and quarantine written, Events told: nothing is forbidden.
+    Pods are put back, certificates written, Events told, a quarantine that was deleted made anew.
     """
+    quarantine = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{NAME}-quarantine"
+    await client.delete(quarantine)
     with ThreadedStandIn(HarborStandIn(strict=False)) as harbor:
         pods = Pods(client, await make_namespace(), harbor.url)
         await pods.stuck("web")
@@ -54,8 +56,8 @@ async def test_its_rights_are_enough(client, make_namespace, kubeconfig, tmp_pat
                 return all(webhook["clientConfig"].get("caBundle") for webhook in webhooks)
 
             async def written():
-                path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{NAME}-quarantine"
-                return "quarantine.json" in ((await client.get(path)).get("data") or {})
+                answer = await client.request("GET", quarantine)
+                return "quarantine.json" in (answer.body.get("data") or {})
 
             for check in (restored, told, trusted, written):
                 await eventually(check)

@@ -4,9 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+import webhook.recovery.evidence as evidence_module
+
 from webhook.config import Recovery
 from webhook.image.quarantine import EMPTY, Entry, Quarantine
-from webhook.recovery.evidence import Evidence, Failure, Verdict
+from webhook.recovery.evidence import Evidence, Failure, Nowhere, Verdict
 from webhook.recovery.failure import PullFailure, classify
 from webhook.recovery.ledger import Ledger, Strikes, after_verdict, reconcile
 
@@ -231,11 +233,12 @@ def test_images_that_exist_nowhere_suspend_no_project():
     assert {} == evidence.judge(119.0).projects
 
     for each in spread(5):
-        evidence.nowhere(each.image, 119.0)
+        evidence.nowhere(Nowhere(each.image, ""), 119.0)
 
     assert {} == evidence.judge(200.0).projects
     assert {} == evidence.judge(200.0).images
-    assert {f"docker.io/a:{number}" for number in range(5)} == evidence.judge(200.0).nowhere
+    nowhere = {Nowhere(f"docker.io/a:{number}", "") for number in range(5)}
+    assert nowhere == evidence.judge(200.0).nowhere
 
 
 def test_an_image_that_exists_nowhere_is_not_judged_again():
@@ -243,7 +246,7 @@ def test_an_image_that_exists_nowhere_is_not_judged_again():
     Its next failures at Harbor are passed over, until an hour is over or it was pulled.
     """
     evidence = Evidence()
-    evidence.nowhere("docker.io/a/b:1", 100.0)
+    evidence.nowhere(Nowhere("docker.io/a/b:1", ""), 100.0)
     for node in ("node1", "node2"):
         evidence.failed(failure(node=node))
     assert {} == evidence.judge(200.0).images
@@ -252,6 +255,83 @@ def test_an_image_that_exists_nowhere_is_not_judged_again():
     for node in ("node1", "node2"):
         evidence.failed(failure(node=node, at=3800.0))
     assert ["docker.io/a/b:1"] == list(evidence.judge(3800.0).images)
+
+
+@pytest.mark.parametrize("first", ["denied", "failed"])
+def test_what_is_denied_to_one_tenant_counts_for_that_tenant_alone(first):
+    """
+    Others may hold credentials: their failures at Harbor count on, whoever comes first.
+    """
+    evidence = Evidence()
+    failures = [failure(node=node, namespace=n) for node, n in (("node1", "shop"), ("node2", "b"))]
+    denied = Nowhere("docker.io/a/b:1", "thief")
+    if first == "denied":
+        evidence.nowhere(denied, 90.0)
+    for each in (*failures, failure(node="node3", namespace="thief")):
+        evidence.failed(each)
+    if first == "failed":
+        evidence.nowhere(denied, 110.0)
+
+    verdict = evidence.judge(200.0)
+
+    assert ["docker.io/a/b:1"] == list(verdict.images)
+    assert "node1, node2" in verdict.images["docker.io/a/b:1"][1]
+    assert "node3" not in verdict.images["docker.io/a/b:1"][1]
+
+
+@pytest.mark.parametrize(("namespace", "let_out"), [("shop", True), ("thief", False)])
+def test_what_is_denied_lets_out_only_what_that_tenant_brought_in(namespace, let_out):
+    """
+    The entry that another namespace brought there stays.
+    """
+    first = after_verdict(EMPTY, Ledger(), verdict("docker.io/a:1"), NOW, CONFIG)
+    denied = Verdict(nowhere=frozenset({Nowhere("docker.io/a:1", namespace)}))
+
+    outcome = after_verdict(first.quarantine, first.ledger, denied, NOW, CONFIG)
+
+    assert let_out == (EMPTY == outcome.quarantine)
+
+
+def test_what_may_have_been_on_the_node_already_proves_nothing_at_first():
+    """
+    A controller that has just begun does not know the nodes: only what was asked for counts.
+    """
+    evidence = Evidence(learned=3600.0)
+    for each in spread(5, failure=PullFailure.UNREACHABLE):
+        evidence.failed(each)
+
+    pulled(evidence, "docker.io/a:0", "node3")
+    assert ["proxy.docker.io"] == list(evidence.judge(200.0).projects)
+
+    pulled(evidence, "docker.io/a:0", "node3", pulled=True)
+    assert {} == evidence.judge(200.0).projects
+
+
+def test_an_image_that_starts_often_stays_known(monkeypatch):
+    """
+    Where there is no room for all, what was not seen for longest is forgotten: not the popular.
+    """
+    monkeypatch.setattr(evidence_module, "_MOST_PULLS", 3)
+    evidence = Evidence()
+    pulled(evidence, "docker.io/popular:1", at=50.0, proves=False)
+    for number in range(5):
+        pulled(evidence, f"docker.io/rare:{number}", "node2", at=60.0)
+        pulled(evidence, "docker.io/popular:1", at=60.0)
+    evidence.failed(failure())
+    pulled(evidence, "docker.io/popular:1", at=120.0)
+
+    assert {} == evidence.judge(200.0).images
+
+
+def test_nodes_that_are_gone_are_forgotten():
+    """
+    Clusters that grow and shrink have new nodes every day.
+    """
+    evidence = Evidence()
+    pulled(evidence, at=100.0)
+    evidence.judge(3701.0)
+
+    assert {} == evidence._node_success
 
 
 @pytest.mark.parametrize(
@@ -369,7 +449,7 @@ def test_an_image_that_exists_nowhere_is_let_out():
     The evidence that brought it there was taken back; nobody has deleted it by hand.
     """
     first = after_verdict(EMPTY, Ledger(), verdict("docker.io/a:1"), NOW, CONFIG)
-    taken_back = Verdict(nowhere=frozenset({"docker.io/a:1"}))
+    taken_back = Verdict(nowhere=frozenset({Nowhere("docker.io/a:1", "")}))
 
     ledger = reconcile(first.quarantine, first.ledger, NOW, 10)
     outcome = after_verdict(first.quarantine, ledger, taken_back, NOW, CONFIG)

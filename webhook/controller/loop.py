@@ -44,6 +44,10 @@ __all__ = ["HealthSource", "Recovery"]
 _TICK: Final = 0.5
 _JUDGE_EVERY: Final = 2.0
 _BREATHE_EVERY: Final = 200
+_LEARNS: Final = 3600.0
+"""
+So long after it began a controller does not know yet which images are on the nodes, in seconds.
+"""
 _AT_ONCE: Final = 8
 _CHANGED_AGAIN_AFTER: Final = 0.5
 _LONGEST_AFTER_CHANGE: Final = 30.0
@@ -112,7 +116,7 @@ class Recovery:
         self._waits = waits or Waits()
         self._clock = clock
         self._wall = wall
-        self._evidence = Evidence()
+        self._evidence = Evidence(learned=clock() + _LEARNS)
         self._nodes = Nodes(events)
         self._reporter = Reporter(metrics, events)
         self._turns = Turns()

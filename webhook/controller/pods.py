@@ -118,8 +118,8 @@ class WaitingPods:
         if before is not None and pod.version < before.pod.version:
             return  # Another watch was quicker.
         self._note_started(pod, before, listed=listed)
-        for image in refused_upstream(pod, self.rules):
-            self._evidence.nowhere(image, self._clock())
+        for found in refused_upstream(pod, self.rules):
+            self._evidence.nowhere(found, self._clock())
         if before is None and not pod.waiting:
             return
         case = before or Case(pod)
@@ -163,20 +163,23 @@ class WaitingPods:
                 self.gone(uid, view)
 
     def _note_started(self, pod: WatchedPod, before: Case | None, *, listed: bool) -> None:
-        waited = {c.name for c in before.pod.waiting} if before else set()
+        waited = {c.name: c for c in before.pod.waiting} if before else {}
         now = self._clock()
         for container in pod.started:
-            if container.name in waited and not listed:
+            last = waited.get(container.name)
+            if last is not None and not listed:
                 _remember(self.started, pod.node, now, _MOST_NODES)
             project = project_of(container.image, self.rules)
             if project:
+                failed = last is not None and last.failing and last.names_image
                 self._evidence.started(
                     pod.node,
-                    identity(container.image, container.record, self.rules),
+                    identity(container.image, self.rules),
                     project,
                     at=now,
                     proves=not listed,
-                    pulled=container.always_pulled and container.name in waited,
+                    pulled=last is not None
+                    and (container.always_pulled or (failed and last.image == container.image)),
                 )
 
 

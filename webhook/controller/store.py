@@ -3,6 +3,9 @@ What outlives the controller, in its ConfigMap; never written over somebody else
 
 Three keys: the quarantine, which webhooks mount; the ledger of what was put there; and the rules
 that were in force lately, by which Pods may still wait.
+
+Where somebody deletes it, it is made again: the quarantine begins anew, and what a running
+controller knows of former rules, and of names that were dismissed by hand, is written down once more.
 """
 
 import time
@@ -131,7 +134,7 @@ class Store:
 
     async def apply(self, verdict: Verdict) -> tuple[str, ...]:
         """
-        Write what follows from *verdict*; return what someone has deleted by hand.
+        Write what follows from *verdict*; return what someone has deleted by hand: no more of it.
 
         Failures to read or write are logged; the next verdict says the same again.
         """
@@ -139,19 +142,34 @@ class Store:
         news = after_verdict(self._known, self._ledger, verdict, now, self._config)
         if not news.added and self._clock() - self._looked < _LOOK_EVERY:
             return self._ledger.dismissed
+        known = self._known
         try:
-            await self._synchronise(verdict, now)
+            begun_anew = await self._synchronise(verdict, now)
         except ClusterError as error:
-            if (
-                error.status != HTTPStatus.CONFLICT
-            ):  # Else somebody else was quicker: next time, then.
+            if error.status == HTTPStatus.CONFLICT:
+                self._looked = float("-inf")  # Somebody else was quicker: next time, then.
+            else:
                 _log.warning("quarantine not written", error=str(error))
                 self._metrics.recovery_failures.labels("quarantine").inc()
+            return self._ledger.dismissed
+        if begun_anew:
+            return (*self._ledger.dismissed, *known.images, *verdict.images)
         return self._ledger.dismissed
 
-    async def _synchronise(self, verdict: Verdict, now: datetime) -> None:
+    async def _synchronise(self, verdict: Verdict, now: datetime) -> bool:
+        """
+        Read the ConfigMap and write it where it has to change; tell whether it was made anew.
+
+        Raises:
+            ClusterError: if it can't be read or written; what was read is known all the same.
+        """
         item, missing = await self._read()
         data: dict[str, str] = item.get("data") or {}
+        if missing:
+            _log.warning("quarantine begun anew", error="its ConfigMap is gone")
+            verdict = Verdict()
+            kept = Ledger(dismissed=self._ledger.dismissed)
+            data = {LEDGER_KEY: kept.write(), FORMER_KEY: self.former.write()}
         try:
             found = Quarantine.read(data.get(QUARANTINE_KEY, ""))
         except QuarantineError as error:
@@ -163,25 +181,24 @@ class Store:
             _log.warning("entry of the quarantine dropped", entry=clean(problem))
         ledger = reconcile(found, before, now, self._config.quarantine_max)
         outcome = after_verdict(found, ledger, verdict, now, self._config)
-        ledger = outcome.ledger
         former = self._remembered(data.get(FORMER_KEY, ""), now)
+        if former != self.former:
+            self.former = former
+        self._never_read, self._looked = False, self._clock()
+        self._known, self._ledger = found.at(now), ledger
         wanted = {
             **data,
             QUARANTINE_KEY: outcome.quarantine.write(),
-            LEDGER_KEY: ledger.write(),
+            LEDGER_KEY: outcome.ledger.write(),
             FORMER_KEY: former.write(),
         }
-        if wanted != data:
+        if missing or wanted != data:
             item["data"] = wanted
             if missing:
                 await self._kube.create(self._collection, item)
             else:
                 await self._kube.replace(self._path, item)
-        self._looked = self._clock()
-        self._never_read = False
-        self._known, self._ledger = outcome.quarantine, ledger
-        if former != self.former:
-            self.former = former
+        self._known, self._ledger = outcome.quarantine, outcome.ledger
         self._metrics.quarantined_images.set(len(outcome.quarantine.images))
         for name in outcome.added:
             _log.info("quarantined", name=name, until=_until(outcome.quarantine, name))
@@ -193,6 +210,7 @@ class Store:
             del self._since[project]
         for project in outcome.quarantine.projects:
             self._since.setdefault(project, self._clock())
+        return missing
 
     def _remembered(self, text: str, now: datetime) -> FormerRules:
         """

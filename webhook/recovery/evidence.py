@@ -6,22 +6,24 @@ lacks Harbor's certificate authority must not poison the cluster.  So an image i
 two nodes failed on it, or one that has pulled another image from Harbor since.  And an image that
 exists nowhere is nobody's fault: where its upstream says so too, the evidence is taken back.
 
-Images go by one name: that at their registry, as in the quarantine.
+One tenant's word counts as far as that tenant goes.  An upstream that denies an image may give it to
+others, so only what is absent is taken back for all.  Images go by one name: that at their registry,
+as in the quarantine, and with the digest that was asked for.  Records have no part in it: whoever
+writes one, and a digest that exists nowhere behind it, would speak about an image of others.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from webhook.image.decision import Rewrite, rewrite_by_rules
-from webhook.image.reference import Reference
 from webhook.image.rules import Rules
-from webhook.pod.origin import on_harbor, original_of, recorded
+from webhook.pod.origin import on_harbor, original_of
 from webhook.recovery.failure import PullFailure
 from webhook.recovery.waiting import WatchedPod
 
 
-__all__ = ["Evidence", "Failure", "Verdict", "identity", "refused_upstream"]
+__all__ = ["Evidence", "Failure", "Nowhere", "Verdict", "identity", "refused_upstream"]
 
 _KEPT: Final = 3600.0
 """
@@ -41,6 +43,19 @@ _MOST_IMAGES: Final = 5000
 _MOST_NODES_PER_IMAGE: Final = 8
 _MOST_PULLS: Final = 100_000
 _MOST_NOWHERE: Final = 5000
+
+
+class Nowhere(NamedTuple):
+    """
+    An image that its upstream does not give away either.
+
+    Attributes:
+        image: its one name.
+        namespace: for whose Pods that is so; empty where it is so for all.
+    """
+
+    image: str
+    namespace: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +108,14 @@ class Verdict:
         projects: those that are suspended, with the reason in words.
         nodes: those on which every pull from Harbor fails, with how many images that is.
         blamed: images whose failures are their project's fault, by project.
-        nowhere: images that their upstream does not give away either.
+        nowhere: what upstreams do not give away either.
     """
 
     images: Mapping[str, tuple[Failure, str]] = field(default_factory=dict)
     projects: Mapping[str, str] = field(default_factory=dict)
     nodes: Mapping[str, int] = field(default_factory=dict)
     blamed: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    nowhere: frozenset[str] = frozenset()
+    nowhere: frozenset[Nowhere] = frozenset()
 
 
 class Evidence:
@@ -110,11 +125,14 @@ class Evidence:
     Args:
         settles: so long, in seconds, what Harbor said of an image counts not yet against its
             project: the upstream may say the same.
+        learned: from when on, in seconds, it is known what is on the nodes; until then an image
+            that is seen for the first time may have been there for long.
     """
 
-    def __init__(self, settles: float = 20.0) -> None:
+    def __init__(self, settles: float = 20.0, learned: float = float("-inf")) -> None:
         self._settles = settles
-        self._nowhere: dict[str, float] = {}
+        self._learned = learned
+        self._nowhere: dict[Nowhere, float] = {}
         self._failures: dict[str, dict[str, Failure]] = {}
         self._node_success: dict[str, tuple[float, str]] = {}
         self._project_success: dict[str, float] = {}
@@ -124,7 +142,7 @@ class Evidence:
         """
         Take note of a pull that was given up; one that is nobody's fault is passed over.
         """
-        if not failure.against_project or failure.image in self._nowhere:
+        if not failure.against_project or self._is_nowhere(failure.image, failure.namespace):
             return
         nodes = self._failures.pop(failure.image, {})
         nodes[failure.node] = failure
@@ -140,13 +158,14 @@ class Evidence:
         """
         Take note of a container that started from an *image* (its one name) that Harbor serves.
 
-        It proves a pull if the image was never seen on this *node* before, or if it was asked for
-        anyway (*pulled*: ``imagePullPolicy: Always``); and nothing (*proves*) if it has been
-        running since before we looked.
+        It proves a pull if the image was certainly asked for (*pulled*: it had failed, or has
+        ``imagePullPolicy: Always``), or if it was never seen on this *node* before, and that is
+        known; and nothing (*proves*) if it has been running since before we looked.
         """
         key = node, image
-        new = key not in self._on_node
-        self._on_node[key] = None
+        new = key not in self._on_node and at >= self._learned
+        self._on_node.pop(key, None)
+        self._on_node[key] = None  # At the end: the first ones were not seen for longest.
         if len(self._on_node) > _MOST_PULLS:
             del self._on_node[next(iter(self._on_node))]
         if not proves or not (new or pulled):
@@ -154,15 +173,23 @@ class Evidence:
         self._node_success[node] = at, image
         self._project_success[project] = at
         self._failures.pop(image, None)
-        self._nowhere.pop(image, None)
+        for nowhere in [nowhere for nowhere in self._nowhere if nowhere.image == image]:
+            del self._nowhere[nowhere]
 
-    def nowhere(self, image: str, now: float) -> None:
+    def nowhere(self, found: Nowhere, now: float) -> None:
         """
-        Take back what is known against *image*: its upstream says absent, or denied, too.
+        Take back what is known against an image: its upstream says absent, or denied, too.
         """
-        self._failures.pop(image, None)
-        self._nowhere.pop(image, None)
-        self._nowhere[image] = now
+        nodes = self._failures.pop(found.image, {})
+        others = {
+            node: failure
+            for node, failure in nodes.items()
+            if found.namespace not in ("", failure.namespace)
+        }
+        if others:
+            self._failures[found.image] = others
+        self._nowhere.pop(found, None)
+        self._nowhere[found] = now
         if len(self._nowhere) > _MOST_NOWHERE:
             del self._nowhere[next(iter(self._nowhere))]
 
@@ -186,6 +213,9 @@ class Evidence:
             if reason:
                 images[image] = (max(nodes.values(), key=lambda failure: failure.at), reason)
         return Verdict(images, projects, self._nodes(now), blamed, frozenset(self._nowhere))
+
+    def _is_nowhere(self, image: str, namespace: str) -> bool:
+        return any(Nowhere(image, whose) in self._nowhere for whose in ("", namespace))
 
     def _reason(self, image: str, nodes: Mapping[str, Failure]) -> str:
         if len(nodes) >= _SEVERAL_NODES:
@@ -243,7 +273,10 @@ class Evidence:
         return groups
 
     def _expire(self, now: float) -> None:
-        self._nowhere = {i: at for i, at in self._nowhere.items() if now - at <= _KEPT}
+        self._nowhere = {n: at for n, at in self._nowhere.items() if now - at <= _KEPT}
+        self._node_success = {
+            node: last for node, last in self._node_success.items() if now - last[0] <= _KEPT
+        }
         for image, nodes in list(self._failures.items()):
             living = {name: f for name, f in nodes.items() if now - f.at <= _KEPT}
             if living:
@@ -252,44 +285,29 @@ class Evidence:
                 del self._failures[image]
 
 
-def identity(image: str, record: str, rules: Rules) -> str:
+def identity(image: str, rules: Rules) -> str:
     """
     Return the image's name at its registry; empty if no rule is about it.
 
-    A digest that a verifier appended is no part of it, where the record tells.
-
     Args:
         image: what the container pulls: from Harbor, or from its registry.
-        record: its recorded original image, or empty.
         rules: what rewrites: `webhook.image.rules.Rules.for_records`.
     """
-    found = recorded(record, image, rules)
-    if found is not None:
-        return str(found.rewrite.original)
     at_harbor = original_of(image, rules)
     if at_harbor:
         return at_harbor
     rewrite = rewrite_by_rules(image, rules)
-    if not isinstance(rewrite, Rewrite):
-        return ""
-    before = rewrite_by_rules(record, rules) if record else None
-    if isinstance(before, Rewrite) and _pins(rewrite.original, before.original):
-        return str(before.original)
-    return str(rewrite.original)
+    return str(rewrite.original) if isinstance(rewrite, Rewrite) else ""
 
 
-def refused_upstream(pod: WatchedPod, rules: Rules) -> Iterator[str]:
+def refused_upstream(pod: WatchedPod, rules: Rules) -> Iterator[Nowhere]:
     """
-    Yield the images, by their one name, that the upstream of *pod* says absent or denied about.
+    Yield the images that the upstream of *pod* says absent about, or denied to this Pod.
     """
     for container in pod.waiting:
         said_no = container.failure is not None and container.failure.final
         if said_no and container.names_image and not on_harbor(container.image, rules):
-            name = identity(container.image, container.record, rules)
+            name = identity(container.image, rules)
             if name:
-                yield name
-
-
-def _pins(now: Reference, before: Reference) -> bool:
-    same = now.repository == before.repository
-    return same and bool(now.digest) and not before.digest and now.tag in (before.tag, "")
+                absent = container.failure is PullFailure.ABSENT
+                yield Nowhere(name, "" if absent else pod.namespace)

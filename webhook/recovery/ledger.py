@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, Self
 
 from webhook.config import Recovery
 from webhook.image.quarantine import Entry, Quarantine
-from webhook.recovery.evidence import Verdict
+from webhook.recovery.evidence import Nowhere, Verdict
 from webhook.text import read_timestamp, timestamp
 
 
@@ -168,8 +168,12 @@ def after_verdict(
             added.append(project)
     # Their project is to blame, or nobody: a repaired node must not find them left alone for a day.
     innocent = {image for project in added for image in verdict.blamed.get(project, frozenset())}
-    innocent |= verdict.nowhere
-    images = {name: entry for name, entry in living.images.items() if name not in innocent}
+    images = {
+        name: entry
+        for name, entry in living.images.items()
+        if name not in innocent
+        and verdict.nowhere.isdisjoint((Nowhere(name, ""), Nowhere(name, entry.namespace)))
+    }
     refused: list[str] = []
     most_of_one = max(1, config.quarantine_max // _NAMESPACE_SHARE)
     for image, (failure, reason) in verdict.images.items():

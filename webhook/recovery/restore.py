@@ -12,6 +12,7 @@ from webhook.image.availability import State
 from webhook.image.rules import Rules
 from webhook.pod.model import Place
 from webhook.pod.origin import on_harbor, original_of, recorded
+from webhook.recovery.evidence import identity
 from webhook.recovery.ladder import Memory
 from webhook.recovery.move import Cause, Health, Left, LeftReason, Move, Side
 from webhook.recovery.waiting import WaitingContainer
@@ -80,7 +81,7 @@ def restore(
         container,
         Side.UPSTREAM,
         image=found.original,
-        identity=str(found.rewrite.original),
+        identity=identity(container.image, rules),
         project=project,
         state=known.state,
         cause=cause,

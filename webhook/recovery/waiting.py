@@ -133,13 +133,11 @@ class StartedContainer:
         name: its name.
         image: its image.
         always_pulled: its image was certainly asked for at the registry.
-        record: its recorded original image; empty if there is none.
     """
 
     name: str
     image: str
     always_pulled: bool
-    record: str = ""
 
 
 _NOTHING: Final = Pod()
@@ -192,7 +190,7 @@ def watched_pod(pod: Mapping[str, Any]) -> WatchedPod | None:
         node=spec.get("nodeName") or "",
         scheduled=_scheduled(status),
         waiting=tuple(_waiting(annotations, spec, status)),
-        started=tuple(_started(annotations, spec, status)),
+        started=tuple(_started(spec, status)),
         version=_version(metadata.get("resourceVersion")),
         reviewed=msgspec.convert(pod, Pod),
     )
@@ -278,9 +276,7 @@ def _waiting(
                 )
 
 
-def _started(
-    annotations: Mapping[str, str], spec: Mapping[str, Any], status: Mapping[str, Any]
-) -> Iterator[StartedContainer]:
+def _started(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[StartedContainer]:
     for _, containers, statuses in _lists(spec, status):
         for container in containers:
             found = _status(statuses, container["name"])
@@ -289,9 +285,7 @@ def _started(
             state = found[1].get("state") or {}
             if "running" in state or "terminated" in state:
                 always = container.get("imagePullPolicy") == "Always"
-                name = container["name"]
-                record = annotations.get(RECORD_PREFIX + name, "")
-                yield StartedContainer(name, container.get("image") or "", always, record)
+                yield StartedContainer(container["name"], container.get("image") or "", always)
 
 
 def _lists(
