@@ -361,6 +361,7 @@ def test_the_controller_s_role_names_its_objects(objects):
     } == grants(cluster_role["rules"])
     assert {
         ("", "configmaps", (f"{NAME}-quarantine",)): {"get", "update"},
+        ("", "configmaps", ()): {"create"},
         ("", "secrets", (f"{NAME}-ca", f"{NAME}-tls")): {"get", "update"},
         ("coordination.k8s.io", "leases", (f"{NAME}-controller",)): {"get", "update"},
         ("coordination.k8s.io", "leases", ()): {"create"},
