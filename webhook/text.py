@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 
-__all__ = ["printable", "read_timestamp", "timestamp"]
+__all__ = ["clean", "printable", "read_timestamp", "timestamp"]
 
 _LIMIT: Final = 300
+_LOG_LIMIT: Final = 256
+_FOREIGN_LOG_LIMIT: Final = 64
 
 
 def printable(text: str, limit: int = _LIMIT) -> str:
@@ -27,6 +29,15 @@ def printable(text: str, limit: int = _LIMIT) -> str:
     return "".join(
         character if character.isprintable() else _escape(character) for character in text
     )
+
+
+def clean(text: str) -> str:
+    """
+    Cut a string that comes from a Pod to what a log line can bear, and escape what does not print.
+
+    What is not ASCII takes four times the memory, and more of a line, so it is cut shorter.
+    """
+    return printable(text, _LOG_LIMIT if text.isascii() else _FOREIGN_LOG_LIMIT)
 
 
 def _escape(character: str) -> str:

@@ -201,6 +201,7 @@ def said(answer):
         admission.images,
         admission.outcome,
         admission.counts,
+        admission.described,
         admission.message,
     )
 
@@ -449,7 +450,7 @@ def test_no_more_are_remembered_than_allowed(made):
 @pytest.mark.parametrize("containers", [1, 3, 50])
 def test_what_is_remembered_stays_within_its_bytes(containers):
     """
-    As the interpreter counts them, whatever the Pods look like.
+    As the interpreter counts them, whatever the Pods look like, and once each has been described.
     """
     limit = 1024 * 1024
     bodies = [review(shape=shape, containers=containers) for shape in range(3000 // containers)]
@@ -460,6 +461,7 @@ def test_what_is_remembered_stays_within_its_bytes(containers):
     try:
         for body in bodies:
             answers.to(body, POLICY, ALL, "enforce")
+            _ = answers.to(body, POLICY, ALL, "enforce").admission.described
         _rewrite_by_rules.cache_clear()
         _is_dns_label.cache_clear()
         gc.collect()

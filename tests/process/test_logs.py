@@ -12,7 +12,8 @@ import tracemalloc
 
 from io import BytesIO
 
-from webhook.process.logs import LineWriter, clean
+from webhook.process.logs import LineWriter
+from webhook.text import clean
 
 
 def lines_of(program):

@@ -6,6 +6,7 @@ became of it, for the shell to count and to log.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Final, Literal, Self
 
 from msgspec import Struct
@@ -18,9 +19,24 @@ from webhook.pod.decision import ImageDecision, Mode, Policy, decide_subject, ke
 from webhook.pod.model import Place, Pod, PodSpec, image_fields
 from webhook.pod.patch import Operation, build_patch
 from webhook.pod.subject import Subject, subject_of
+from webhook.text import clean
 
 
-__all__ = ["Admission", "Outcome", "Question", "admit", "leave_alone", "question_of", "turn_away"]
+__all__ = [
+    "MAX_DESCRIBED",
+    "Admission",
+    "Outcome",
+    "Question",
+    "admit",
+    "leave_alone",
+    "question_of",
+    "turn_away",
+]
+
+MAX_DESCRIBED: Final = 20
+"""
+Of how many images an admission can be described: each takes its part of a log line.
+"""
 
 _MAX_WARNING: Final = 256
 _MAX_AUDIT_VALUE: Final = 1024
@@ -44,7 +60,7 @@ class Question(Struct, frozen=True, gc=False):
     known: tuple[str, ...] | None = None
 
 
-class Admission(Struct, frozen=True, gc=False):
+class Admission(Struct, frozen=True, dict=True):
     """
     What a review gets.  Nothing in it is of one review alone, so many may get the same one.
 
@@ -111,6 +127,26 @@ class Admission(Struct, frozen=True, gc=False):
         Return what became of one of its images.
         """
         return _CHANGED[self.mode] if image.reason is Reason.RULE else "kept"
+
+    @cached_property
+    def described(self) -> tuple[Mapping[str, str], ...]:
+        """
+        Say what became of its first images, as a log line does; strings from the Pod are cut.
+
+        Put together when it is asked for, and once for all reviews that get this admission.
+        """
+        return tuple([self._describe(image) for image in self.images[:MAX_DESCRIBED]])
+
+    def _describe(self, image: ImageDecision) -> Mapping[str, str]:
+        described = {
+            "name": clean(image.field.name),
+            "image": clean(image.field.image),
+            "outcome": self.outcome_of(image),
+            "reason": image.reason.value,
+        }
+        if image.result != image.field.image:
+            described["result"] = image.result
+        return described
 
 
 _CHANGED: Final[Mapping[Mode, Outcome]] = {"enforce": "rewritten", "audit": "would-rewrite"}

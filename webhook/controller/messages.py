@@ -13,10 +13,9 @@ import structlog
 from webhook.controller.pods import Case
 from webhook.errors import ClusterError
 from webhook.kube.events import Events, Subject
-from webhook.process.logs import clean
 from webhook.process.metrics import ControllerMetrics
 from webhook.recovery.move import Cause, Left, LeftReason, Move, Side
-from webhook.text import printable
+from webhook.text import clean, printable
 
 
 __all__ = [

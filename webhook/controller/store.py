@@ -22,12 +22,11 @@ from webhook.errors import ClusterError, QuarantineError
 from webhook.image.availability import UNKNOWN, Availability
 from webhook.image.quarantine import EMPTY, Quarantine
 from webhook.kube.api import Kube
-from webhook.process.logs import clean
 from webhook.process.metrics import ControllerMetrics
 from webhook.recovery.evidence import Verdict
 from webhook.recovery.former import FormerRules
 from webhook.recovery.ledger import Ledger, after_verdict, reconcile
-from webhook.text import timestamp
+from webhook.text import clean, timestamp
 
 
 __all__ = ["Store"]

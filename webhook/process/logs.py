@@ -24,10 +24,10 @@ import structlog
 from aiohttp.http_exceptions import HttpProcessingError
 from pydantic_core import to_json
 
-from webhook.text import printable, timestamp
+from webhook.text import clean, timestamp
 
 
-__all__ = ["LineWriter", "clean", "setup_logging"]
+__all__ = ["LineWriter", "setup_logging"]
 
 # At its worst an event takes 14 kB: all of them together stay far below a container's memory.
 _MAX_EVENTS: Final = 4_000
@@ -37,8 +37,6 @@ _MAX_EVENTS: Final = 4_000
 _BATCH_SECONDS: Final = 0.02
 _BATCH_EVENTS: Final = 100
 _FLUSH_POLL_SECONDS: Final = 0.002
-_MAX_TEXT: Final = 256
-_MAX_FOREIGN_TEXT: Final = 64
 _MAX_TRACEBACK: Final = 4096
 
 
@@ -157,12 +155,3 @@ def setup_logging() -> LineWriter:
     )
     logging.basicConfig(handlers=[_FromLibraries()], level=logging.WARNING, force=True)
     return writer
-
-
-def clean(text: str) -> str:
-    """
-    Cut a string that comes from a Pod to what a log line can bear, and escape what does not print.
-
-    What is not ASCII takes four times the memory, and more of a line, so it is cut shorter.
-    """
-    return printable(text, _MAX_TEXT if text.isascii() else _MAX_FOREIGN_TEXT)

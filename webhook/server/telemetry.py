@@ -2,20 +2,17 @@
 What is counted and logged of a review, after it has been decided.
 """
 
-from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
 import structlog
 
-from webhook.admission.admit import Admission
+from webhook.admission.admit import MAX_DESCRIBED, Admission
 from webhook.admission.review import Request
-from webhook.process.logs import clean
 from webhook.process.metrics import WebhookMetrics
+from webhook.text import clean
 
 
 __all__ = ["record", "record_invalid"]
-
-_MAX_LOGGED_IMAGES: Final = 20
 
 _log = structlog.get_logger()
 
@@ -64,25 +61,12 @@ def _describe(request: Request, admission: Admission) -> dict[str, Any]:
         "pod": clean(name),
         "uid": request.uid,
         "outcome": admission.outcome,
-        "images": list(_describe_images(admission)),
+        "images": admission.described,
     }
-    if len(admission.images) > _MAX_LOGGED_IMAGES:
-        line["more_images"] = len(admission.images) - _MAX_LOGGED_IMAGES
+    if len(admission.images) > MAX_DESCRIBED:
+        line["more_images"] = len(admission.images) - MAX_DESCRIBED
     if request.dry_run:
         line["dry_run"] = True
     if admission.message:
         line["message"] = clean(admission.message)
     return line
-
-
-def _describe_images(admission: Admission) -> Iterator[dict[str, str]]:
-    for image in admission.images[:_MAX_LOGGED_IMAGES]:
-        line = {
-            "name": clean(image.field.name),
-            "image": clean(image.field.image),
-            "outcome": admission.outcome_of(image),
-            "reason": image.reason.value,
-        }
-        if image.result != image.field.image:
-            line["result"] = image.result
-        yield line
