@@ -66,7 +66,7 @@ async def test_versions_mix(cluster, client, make_namespace, tmp_path, versions,
             tmp_path / version,
             configuration(harbor.url),
             authority,
-            drain_seconds=1.0,
+            drain_seconds=3.0,
             environment=versions[version],
         )
 
