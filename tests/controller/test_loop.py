@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.recovery_pods import pod, running, waiting
 from webhook.config import Config, default_config
+from webhook.controller import loop
 from webhook.controller.loop import Recovery
 from webhook.errors import ClusterError
 from webhook.image.availability import Availability, State
@@ -532,3 +533,43 @@ async def test_nothing_is_strange_before_the_rules_of_before_are_read(bench):
     bench.memory.ready = True
     await bench.restore()
     assert ["HarborCacheNotRestored"] == bench.events.reasons
+
+
+async def test_a_pod_that_can_not_be_planned_holds_up_no_other(bench, monkeypatch):
+    """
+    It is passed over, and counted; the others are restored.
+    """
+    bench.see()
+    bad = copy.deepcopy(bench.api.body)
+    bad["metadata"] |= {"uid": "bad", "name": "bad"}
+    bench.recovery.pods.view("labelled").seen(bad, listed=True)
+    plan = loop.plan
+
+    def fails(pod, *arguments, **named):
+        if pod.uid == "bad":
+            raise KeyError("spec")
+        return plan(pod, *arguments, **named)
+
+    monkeypatch.setattr(loop, "plan", fails)
+
+    assert 1 == await bench.restore()
+    assert "nginx:1" == bench.api.body["spec"]["containers"][0]["image"]
+    assert 1 == bench.count("recovery_failures_total", cause="internal-error")
+
+
+async def test_a_pod_that_can_not_be_moved_waits_alone(bench):
+    """
+    Whatever is raised while it is moved, it is tried again, later and later, and counted.
+    """
+    bench.see()
+    bench.api.answer = RuntimeError("nobody knows")
+    uid = bench.api.body["metadata"]["uid"]
+
+    assert await bench.recovery._take_turn(uid)
+    assert 0 == await bench.restore()
+    assert 1 == bench.count("recovery_failures_total", cause="internal-error")
+
+    bench.api.answer = None
+    bench.now += 6.0
+    assert 1 == await bench.restore()
+    assert "nginx:1" == bench.api.body["spec"]["containers"][0]["image"]

@@ -5,6 +5,7 @@ The modes of namespaces.
 import pytest
 
 from webhook.controller.namespaces import Namespaces
+from webhook.process.metrics import ControllerMetrics
 from webhook.survey.selectors import find_installation
 
 
@@ -15,7 +16,7 @@ def namespace(name, mode, uid=None, **labels):
 
 @pytest.fixture
 def namespaces():
-    found = Namespaces(None, "harbor-cache-webhook")
+    found = Namespaces(None, "harbor-cache-webhook", ControllerMetrics())
     for name in ("shop", "kube-system", "harbor"):
         found.seen(namespace(name, "enforce"), listed=True)
     found.seen(namespace("trial", "audit"), listed=True)

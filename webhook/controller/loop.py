@@ -14,19 +14,20 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 import structlog
 
 from webhook.config import Config
 from webhook.controller.messages import Reporter, is_about_the_pod
+from webhook.controller.mistakes import begun_again, tell_mistake
 from webhook.controller.nodes import Nodes
 from webhook.controller.pace import Pace, Turns
 from webhook.controller.pods import Case, WaitingPods
 from webhook.controller.store import Store
 from webhook.controller.watch import LABELLED, PENDING, follow
 from webhook.errors import ClusterError, RecoveryError
-from webhook.image.availability import Availability, State
+from webhook.image.availability import State
 from webhook.kube.api import Kube, backoff
 from webhook.kube.events import Events
 from webhook.process.metrics import ControllerMetrics
@@ -34,12 +35,12 @@ from webhook.recovery.evidence import Evidence, Failure
 from webhook.recovery.failure import PullFailure
 from webhook.recovery.ladder import Memory, Waits
 from webhook.recovery.memory import PodMemory
-from webhook.recovery.move import Cause, Health, LeftReason, Move, Plan, Side
+from webhook.recovery.move import Cause, Health, HealthSource, LeftReason, Move, Plan, Side
 from webhook.recovery.patch import move_patch
 from webhook.recovery.plan import Knowledge, plan
 
 
-__all__ = ["HealthSource", "Recovery"]
+__all__ = ["Recovery"]
 
 _TICK: Final = 0.5
 _JUDGE_EVERY: Final = 2.0
@@ -53,22 +54,6 @@ _CHANGED_AGAIN_AFTER: Final = 0.5
 _LONGEST_AFTER_CHANGE: Final = 30.0
 
 _log = structlog.get_logger()
-
-
-class HealthSource(Protocol):
-    """
-    What is known of Harbor; `webhook.harbor.monitor.Monitor` is one.
-    """
-
-    def since(self, project: str) -> tuple[State, float]:
-        """
-        Return a project's state, and for how many seconds it has been that.
-        """
-
-    def view(self) -> Availability:
-        """
-        Return what admission goes by.
-        """
 
 
 class Recovery:
@@ -168,12 +153,15 @@ class Recovery:
         Recover for ever.  Cancel to stop.
         """
         async with asyncio.TaskGroup() as group:
-            group.create_task(follow(self._kube, LABELLED, self.pods.view(LABELLED.name)))
-            group.create_task(follow(self._kube, PENDING, self.pods.view(PENDING.name)))
-            group.create_task(self._plan_forever())
-            group.create_task(self._judge_forever())
-            for _ in range(_AT_ONCE):
-                group.create_task(self._patch_forever())
+            for watched in (LABELLED, PENDING):
+                view = self.pods.view(watched.name)
+                group.create_task(follow(self._kube, watched, view, self._metrics))
+            for what in (
+                self._plan_forever,
+                self._judge_forever,
+                *[self._patch_forever] * _AT_ONCE,
+            ):
+                group.create_task(begun_again(what.__name__.strip("_"), what, self._metrics))
 
     def _take_former(self) -> None:
         """
@@ -221,7 +209,11 @@ class Recovery:
                 await asyncio.sleep(0)
             if not case.pod.waiting:
                 continue
-            found = self._plan(case, known)
+            try:
+                found = self._plan(case, known)
+            except Exception:  # noqa: BLE001 -- One Pod must not hold up the others.
+                tell_mistake(self._metrics, "pod passed over", uid=case.pod.uid)
+                continue
             self._reporter.left(case, found.left)
             rescues = any(move.to is Side.HARBOR for move in (*found.moves, *found.later))
             counts["enforce"] += rescues
@@ -275,6 +267,11 @@ class Recovery:
             self._metrics.recovery_failures.labels("api-error").inc()
             _log.warning("pod not moved", error=str(error), again_in=round(wait, 1))
             refused = None
+        except Exception:  # noqa: BLE001 -- This Pod waits, and no other.
+            tell_mistake(self._metrics, "pod not moved", uid=uid)
+            if case := self.pods.cases.get(uid):
+                case.memory = case.memory.unanswered(self._clock(), self._waits)
+            refused = True
         else:
             self._troubles = 0
         if refused is not False:

@@ -22,6 +22,7 @@ from webhook.config import Config, load_config
 from webhook.controller.census import count_forever
 from webhook.controller.certificates import CertificateKeeper, Names
 from webhook.controller.loop import Recovery
+from webhook.controller.mistakes import begun_again
 from webhook.controller.namespaces import Namespaces
 from webhook.controller.store import Store
 from webhook.harbor.monitor import Monitor
@@ -163,7 +164,9 @@ class Controller:
         """
         Do what only one controller may do.
         """
-        namespaces = Namespaces(self._kube, self._options.names.webhook_configuration)
+        namespaces = Namespaces(
+            self._kube, self._options.names.webhook_configuration, self._metrics
+        )
         self._recovery = recovery = Recovery(
             self._kube,
             self._config,
@@ -178,7 +181,7 @@ class Controller:
             async with asyncio.TaskGroup() as group:
                 group.create_task(namespaces.run())
                 group.create_task(recovery.run())
-                group.create_task(self._events.run())
+                group.create_task(begun_again("events", self._events.run, self._metrics))
                 group.create_task(
                     count_forever(
                         self._kube,
@@ -189,7 +192,8 @@ class Controller:
                     )
                 )
                 if self._options.self_managed:
-                    group.create_task(self._keeper.run())
+                    keep = self._keeper.run
+                    group.create_task(begun_again("certificates", keep, self._metrics))
         finally:
             self._recovery = None
 

@@ -10,11 +10,13 @@ from typing import Any, Final, Literal
 
 import structlog
 
+from webhook.controller.mistakes import begun_again
 from webhook.controller.watch import Collection, follow
 from webhook.errors import ClusterError
 from webhook.kube.api import Kube
 from webhook.kube.listing import Head
 from webhook.pod.model import MODE_LABEL
+from webhook.process.metrics import ControllerMetrics
 from webhook.survey.selectors import Installation, find_installation
 
 
@@ -37,14 +39,16 @@ class Namespaces:
     The namespaces that have opted in, and which of them our webhook configuration leaves out.
     """
 
-    def __init__(self, kube: Kube, configuration: str) -> None:
+    def __init__(self, kube: Kube, configuration: str, metrics: ControllerMetrics) -> None:
         """
         Know nothing yet.
 
         Args:
             kube: where.
             configuration: the name of our MutatingWebhookConfiguration.
+            metrics: where mistakes are counted.
         """
+        self._metrics = metrics
         self._kube = kube
         self._path = f"{_CONFIGURATIONS}/{configuration}"
         self._installation = Installation({})
@@ -77,8 +81,10 @@ class Namespaces:
         Keep this up to date, for ever.  Cancel to stop.
         """
         async with asyncio.TaskGroup() as group:
-            group.create_task(follow(self._kube, _OPTED_IN, self))
-            group.create_task(self._look_forever())
+            group.create_task(follow(self._kube, _OPTED_IN, self, self._metrics))
+            group.create_task(
+                begun_again("the webhook configuration", self._look_forever, self._metrics)
+            )
 
     def seen(self, item: Mapping[str, Any], *, listed: bool) -> None:  # noqa: ARG002
         """

@@ -11,10 +11,12 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from webhook.controller.mistakes import tell_mistake
 from webhook.errors import ClusterError
 from webhook.kube.api import Kube, backoff
 from webhook.kube.listing import Head, Listing, watch
 from webhook.pod.model import REWRITTEN_LABEL
+from webhook.process.metrics import ControllerMetrics
 
 
 __all__ = ["LABELLED", "PENDING", "Collection", "Handler", "follow", "one_pod"]
@@ -89,19 +91,21 @@ async def follow(
     kube: Kube,
     collection: Collection,
     handler: Handler,
+    metrics: ControllerMetrics,
     pause: Callable[[int], float] = backoff,
 ) -> None:
     """
     Tell *handler* about a whole collection, for ever.  Cancel to stop.
 
     A watch that ends is resumed where it ended; only where the API server has forgotten that
-    version everything is listed again.
+    version, or after a mistake of ours, everything is listed again.  An object at which *handler*
+    raises is passed over.
     """
     version, failures = "", 0
     while True:
         try:
             if not version:
-                version = await _list(kube, collection, handler)
+                version = await _list(kube, collection, handler, metrics)
             async for change in watch(kube, collection.path, version, collection.query):
                 failures = 0
                 version = change.head.version or version
@@ -111,7 +115,8 @@ async def follow(
                     handler.too_large(change.head)
                 elif change.kind != "BOOKMARK":
                     # Nobody knows how old the state is of what has come into the selection.
-                    handler.seen(change.item, listed=change.kind == "ADDED")
+                    listed = change.kind == "ADDED"
+                    _tell(handler, change.item, collection, metrics, listed=listed)
             await asyncio.sleep(_BETWEEN_WATCHES)
         except ClusterError as error:
             if error.status == HTTPStatus.GONE:
@@ -125,14 +130,36 @@ async def follow(
                 again_in=round(wait, 1),
             )
             await asyncio.sleep(wait)
+        except Exception:  # noqa: BLE001 -- Nothing that a cluster holds may make us blind.
+            version = ""
+            failures += 1
+            tell_mistake(metrics, "not followed, and listed again", what=collection.name)
+            await asyncio.sleep(pause(failures))
 
 
-async def _list(kube: Kube, collection: Collection, handler: Handler) -> str:
+def _tell(
+    handler: Handler,
+    item: Mapping[str, Any],
+    collection: Collection,
+    metrics: ControllerMetrics,
+    *,
+    listed: bool,
+) -> None:
+    try:
+        handler.seen(item, listed=listed)
+    except Exception:  # noqa: BLE001 -- One object must not keep us from seeing the others.
+        uid = str(item["metadata"].get("uid"))
+        tell_mistake(metrics, "object passed over", what=collection.name, uid=uid)
+
+
+async def _list(
+    kube: Kube, collection: Collection, handler: Handler, metrics: ControllerMetrics
+) -> str:
     uids = set()
     listing = Listing(kube, collection.path, collection.query, too_large=handler.too_large)
     async for item in listing:
         uids.add(item["metadata"]["uid"])
-        handler.seen(item, listed=True)
+        _tell(handler, item, collection, metrics, listed=True)
     handler.all_listed(frozenset(uids))
     _log.info("listed", what=collection.name, count=len(uids))
     return listing.version

@@ -43,6 +43,7 @@ _RECOVERY_FAILURES: Final = (
     "quarantine",
     "quarantine-full",
     "too-large",
+    "internal-error",
 )
 
 

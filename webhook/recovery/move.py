@@ -4,14 +4,14 @@ What recovery decides about a container that waits: it is moved, or left, or not
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from webhook.image.availability import State
+from webhook.image.availability import Availability, State
 from webhook.recovery.failure import PullFailure
 from webhook.recovery.waiting import WaitingContainer
 
 
-__all__ = ["Cause", "Health", "Left", "LeftReason", "Move", "Plan", "Side"]
+__all__ = ["Cause", "Health", "HealthSource", "Left", "LeftReason", "Move", "Plan", "Side"]
 
 
 class Side(StrEnum):
@@ -85,6 +85,22 @@ class Health(NamedTuple):
 
     state: State
     seconds: float
+
+
+class HealthSource(Protocol):
+    """
+    What is known of Harbor; `webhook.harbor.monitor.Monitor` is one.
+    """
+
+    def since(self, project: str) -> tuple[State, float]:
+        """
+        Return a project's state, and for how many seconds it has been that.
+        """
+
+    def view(self) -> Availability:
+        """
+        Return what admission goes by.
+        """
 
 
 @dataclass(frozen=True, slots=True)
