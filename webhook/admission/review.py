@@ -6,7 +6,7 @@ without it is no answer, and lenient about what is asked: a review whose object 
 still answered, without a patch.
 """
 
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeAlias
 
 from msgspec import DecodeError, Meta, Struct, ValidationError, field
 from msgspec.json import Decoder
@@ -15,7 +15,12 @@ from webhook.errors import InvalidReviewError
 from webhook.pod.model import MAX_POD_BYTES, Pod
 
 
-__all__ = ["Request", "Review", "read_review"]
+__all__ = ["Body", "Request", "Review", "read_review"]
+
+Body: TypeAlias = bytes | bytearray
+"""
+The bytes of a review.  A large one is read from where it was gathered: a copy takes a tenth more time.
+"""
 
 _GROUP: Final = "admission.k8s.io/"
 _V1: Final = "admission.k8s.io/v1"
@@ -106,7 +111,7 @@ class Review(Struct, frozen=True, gc=False):
     object_bytes: int = 0
 
 
-def read_review(body: bytes) -> Review:
+def read_review(body: Body) -> Review:
     """
     Read the body of a request.
 
@@ -131,7 +136,7 @@ def read_review(body: bytes) -> Review:
     return Review(review.api_version, review.request, problem, size)
 
 
-def _has_too_many_parts(body: bytes, size: int) -> bool:
+def _has_too_many_parts(body: Body, size: int) -> bool:
     """
     Tell whether *body* would take many times its size in memory: a list's length is checked late.
 
@@ -140,7 +145,7 @@ def _has_too_many_parts(body: bytes, size: int) -> bool:
     return size > MAX_POD_BYTES and body.count(b"{") + body.count(b":") > _MAX_PARTS
 
 
-def _read_identity(body: bytes, problem: str) -> _AdmissionReview:
+def _read_identity(body: Body, problem: str) -> _AdmissionReview:
     try:
         known = _decode_identity(body)
     except _UNREADABLE as error:
@@ -155,7 +160,7 @@ def _problem(error: Exception) -> str:
     return str(error) if isinstance(error, ValidationError) else "not valid JSON"
 
 
-def _object_bytes(body: bytes) -> int:
+def _object_bytes(body: Body) -> int:
     r"""
     Return how many bytes *body* takes without the HTML escapes that the API server puts in.
 

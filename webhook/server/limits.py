@@ -58,7 +58,7 @@ class Bodies:
         self.small = Budget(_SMALL_BODIES_BYTES, _SMALL_PROMPT_SECONDS)
 
     @asynccontextmanager
-    async def read(self, content: StreamReader, size: int) -> AsyncIterator[bytes]:
+    async def read(self, content: StreamReader, size: int) -> AsyncIterator[bytearray]:
         """
         Read a body of at most *size* bytes, which count for as long as the context lasts.
 
@@ -90,7 +90,7 @@ class Bodies:
                 raise
         share.is_complete()
         try:
-            yield bytes(body)
+            yield body
         finally:
             share.give_back()
 

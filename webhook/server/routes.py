@@ -17,7 +17,7 @@ import structlog
 from aiohttp import web
 
 from webhook.admission.answers import Answers
-from webhook.admission.review import read_review
+from webhook.admission.review import Body, read_review
 from webhook.errors import InvalidReviewError
 from webhook.image.availability import Availability
 from webhook.pod.decision import Mode, Policy
@@ -117,7 +117,7 @@ class Reviews:
         size = MAX_BODY_BYTES if size is None else size
         if size > MAX_BODY_BYTES:
             raise _Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _TOO_LARGE)
-        body = b""
+        body: Body = b""
         try:
             if content.is_eof():  # It is all there, as with most reviews.
                 body = content.read_nowait()
@@ -135,7 +135,7 @@ class Reviews:
             record_invalid(self.metrics, mode, str(error), len(body))
             raise _Refusal(HTTPStatus.BAD_REQUEST, str(error)) from None
 
-    def _answer(self, body: bytes, mode: Mode) -> web.Response:
+    def _answer(self, body: Body, mode: Mode) -> web.Response:
         """
         Decide, count and log; from here on nothing waits.
         """
