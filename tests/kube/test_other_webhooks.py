@@ -2,8 +2,18 @@
 Other webhooks beside ours: injectors, verifiers that pin digests, and those that add annotations.
 """
 
+from itertools import product
+
 import pytest
 
+from tests.support.kube.controllers import (
+    Controller,
+    Pods,
+    config_for,
+    eventually,
+    started,
+    waiting,
+)
 from tests.support.kube.installation import installation
 from tests.support.kube.neighbour import neighbour
 
@@ -130,27 +140,40 @@ async def test_an_injected_proxy_is_pulled_through_harbor(
     assert {"web": "nginx:1", "istio-proxy": "docker.io/istio/proxyv2:1.27.1"} == records(created)
 
 
-@pytest.mark.parametrize(
-    "verifier",
-    [(pin_behind_the_tag, f":1@{DIGEST}"), (pin_in_place_of_the_tag, f"@{DIGEST}")],
-    ids=["kyverno", "sigstore"],
-)
-async def test_the_record_has_the_digest_that_a_verifier_pinned(
-    client, make_namespace, tmp_path, name, verifier
+@pytest.mark.slow
+@pytest.mark.parametrize("reinvocation", ["IfNeeded", "Never"])
+async def test_whatever_was_pinned_ends_on_its_original(
+    client, cluster, make_namespace, tmp_path, reinvocation
 ):
     """
-    The image and its record name the same content, whoever comes first.
+    Pinned in either way, by a webhook before or behind ours: with Harbor down that content is back.
+
+    Where webhooks are asked again, the record names that content already.
     """
-    pin, suffix = verifier
-    namespace = await make_namespace("enforce")
+    pins = {"kyverno": (pin_behind_the_tag, ":1"), "sigstore": (pin_in_place_of_the_tag, "")}
+    ends = []
+    async with installation(client, tmp_path, reinvocation=reinvocation) as ours:
+        for (pin, tag), order in product(pins.values(), ORDERS.values()):
+            # One for each: the API server goes on to call a webhook for a moment after its end.
+            namespace = await make_namespace("enforce")
+            pods = Pods(client, namespace, ours.harbor.url)
+            web = pod(namespace, {"name": "web", "image": "nginx:1"})
+            web["spec"]["nodeName"] = "node1"
+            async with neighbour(client, namespace, order, pin, reinvocation):
+                created = (await client.create(web)).expect()
+            assert {"web": ours.cached(f"library/nginx{tag}@{DIGEST}")} == images(created)
+            if reinvocation == "IfNeeded":
+                assert {"web": f"nginx{tag}@{DIGEST}"} == records(created)
+            await pods.report("web", [waiting("web", images(created)["web"])])
+            ends.append((pods, {"web": f"nginx{tag}@{DIGEST}"}))
+        config = config_for(ours.harbor.url)
+        ours.harbor.stop()
+        async with started(Controller(tmp_path, cluster.kubeconfig(), namespace, config)):
 
-    async with installation(client, tmp_path) as ours, neighbour(client, namespace, name, pin):
-        created = (
-            await client.create(pod(namespace, {"name": "web", "image": "nginx:1"}))
-        ).expect()
+            async def restored():
+                return [end for _, end in ends] == [await p.images("web") for p, _ in ends]
 
-    assert {"web": ours.cached(f"library/nginx{suffix}")} == images(created)
-    assert {"web": f"nginx{suffix}"} == records(created)
+            await eventually(restored)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 """
-What others refuse, take out, rename and pin at a real API server: no Pod waits for another's sake.
+What others refuse, take out and rename at a real API server: no Pod waits for another's sake.
 """
 
 import asyncio
@@ -166,22 +166,3 @@ async def test_rules_that_are_taken_out_or_renamed(cluster, client, harbor, make
         former = (await second.status())["recovery"]["formerRules"]
         assert {"registry": "quay.io", "project": "proxy.quay.io"} in former
         assert 0 == await second.metric("recovery_failures_total", cause="record-mismatch")
-
-
-async def test_an_image_that_was_pinned_behind_us(cluster, harbor, make_pods, tmp_path):
-    """
-    A verifier put a digest behind the tag, or in its place: the original comes back with it.
-    """
-    digest = f"sha256:{'a' * 64}"
-    pods = await make_pods()
-    await pods.stuck("kyverno", image=f"{pods.cached()}@{digest}")
-    await pods.stuck("sigstore", image=f"{pods.cached('library/nginx')}@{digest}")
-    harbor.stop()
-    config = config_for(harbor.url)
-    async with started(Controller(tmp_path, cluster.kubeconfig(), pods.namespace, config)):
-
-        async def restored():
-            images = [await pods.images(name) for name in ("kyverno", "sigstore")]
-            return images == [{"web": f"nginx:1@{digest}"}, {"web": f"nginx@{digest}"}]
-
-        await eventually(restored)

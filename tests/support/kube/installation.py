@@ -41,7 +41,7 @@ class Installation:
 
 @asynccontextmanager
 async def installation(
-    client: ApiClient, directory: Path, **sections: Any
+    client: ApiClient, directory: Path, *, reinvocation: str = "IfNeeded", **sections: Any
 ) -> AsyncIterator[Installation]:
     """
     Hold an installation in place; `sections` go into the config file.
@@ -52,6 +52,8 @@ async def installation(
         await asyncio.to_thread(webhook.start)
         try:
             registration = webhook_configuration(webhook.url, webhook.ca_bundle)
+            for hook in registration["webhooks"]:
+                hook["reinvocationPolicy"] = reinvocation
             async with registered(client, registration):
                 yield Installation(harbor, webhook, harbor.url.removeprefix("http://"))
         finally:

@@ -28,7 +28,11 @@ _WITHIN = 30.0  # Seconds.
 
 @asynccontextmanager
 async def neighbour(
-    client: ApiClient, namespace: str, name: str, mutate: Callable[[dict[str, Any]], None]
+    client: ApiClient,
+    namespace: str,
+    name: str,
+    mutate: Callable[[dict[str, Any]], None],
+    reinvocation: str = "IfNeeded",
 ) -> AsyncIterator[None]:
     """
     Hold a webhook in place that changes each new Pod of *namespace* in place by *mutate*.
@@ -62,6 +66,7 @@ async def neighbour(
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
     url = f"https://127.0.0.1:{runner.addresses[0][1]}/"
     configuration = _configuration(url, authority.cert_pem.bytes(), namespace, name)
+    configuration["webhooks"][0]["reinvocationPolicy"] = reinvocation
     try:
         (await client.create(configuration)).expect()
         deadline = time.monotonic() + _WITHIN
