@@ -4,21 +4,64 @@ No Pod is refused because of the webhook: many generated ones, and one as large 
 
 import asyncio
 import copy
+import os
 import time
+
+from contextlib import AsyncExitStack
 
 import pytest
 
 from tests.support.kube.installation import installation
+from tests.support.kube.neighbour import neighbour
 from tests.support.kube.pods import generated_pods
 
 
 pytestmark = [pytest.mark.kube, pytest.mark.slow]
 
-_COUNT = 10_000
+# Two API calls each, so the rest is for whoever has the time: PODS=20000.
+_COUNT = int(os.environ.get("PODS", "1500"))
 _SEED = 20_261_124
 _AT_ONCE = 24
 _LABEL = "harbor-cache.io/rewritten"
 _RECORD = "original.harbor-cache.io/"
+
+
+_BASELINE = {"pod-security.kubernetes.io/enforce": "baseline"}
+_HARD = {"pods": "1000000", "requests.cpu": "1000000", "limits.memory": "1000000Gi"}
+_LIMITS = {"defaultRequest": {"cpu": "10m"}, "default": {"memory": "64Mi"}, "type": "Container"}
+
+
+def _inject(pod):
+    """
+    Do what a service mesh does: one more container, with an image that has a rule.
+    """
+    containers = pod["spec"]["containers"]
+    if not any(each["name"] == "mesh" for each in containers):
+        containers.insert(0, {"name": "mesh", "image": "mesh/proxy:1"})
+
+
+def _configure(pod):
+    """
+    Do what agents do: a variable for every container, and an annotation.
+    """
+    pod["metadata"].setdefault("annotations", {})["agent.example/seen"] = "true"
+    for container in pod["spec"]["containers"]:
+        environment = container.setdefault("env", [])
+        if not any(each["name"] == "AGENT" for each in environment):
+            environment.append({"name": "AGENT", "value": "on"})
+
+
+async def _restrict(client, namespace):
+    """
+    Give a namespace a quota and limits; no controller is there to tell what is used.
+    """
+    for kind, spec in (("LimitRange", {"limits": [_LIMITS]}), ("ResourceQuota", {"hard": _HARD})):
+        metadata = {"name": "all", "namespace": namespace}
+        thing = {"apiVersion": "v1", "kind": kind, "metadata": metadata, "spec": spec}
+        (await client.create(thing)).expect()
+    path = f"/api/v1/namespaces/{namespace}/resourcequotas/all/status"
+    status = {"hard": _HARD, "used": dict.fromkeys(_HARD, "0")}
+    (await client.patch(path, {"status": status})).expect()
 
 
 def _in(namespace, pod):
@@ -73,8 +116,11 @@ def _put_back(rewritten, plain):
 async def test_generated_pods_are_accepted_alike(client, make_namespace, tmp_path):
     """
     With the webhook as many Pods are accepted as without, and they differ only in what is ours.
+
+    Other webhooks change them before and behind ours; Pod Security, a quota and limits judge them.
     """
-    plain_namespace, enforced = await make_namespace(), await make_namespace("enforce")
+    plain_namespace = await make_namespace(labels=_BASELINE)
+    enforced = await make_namespace("enforce", labels=_BASELINE)
     pods = iter(generated_pods(_SEED, _COUNT))
     accepted = {"without": 0, "with": 0}
     rewritten_pods = rewritten_images = 0
@@ -100,7 +146,12 @@ async def test_generated_pods_are_accepted_alike(client, make_namespace, tmp_pat
             rewritten_pods += bool(images)
             rewritten_images += images
 
-    async with installation(client, tmp_path):
+    async with installation(client, tmp_path), AsyncExitStack() as stack:
+        for number, namespace in enumerate((plain_namespace, enforced)):
+            await _restrict(client, namespace)
+            for name, change in (("a-mesh", _inject), ("z-agent", _configure)):
+                other = neighbour(client, namespace, f"{name}-{number}", change)
+                await stack.enter_async_context(other)
         started = time.monotonic()
         async with asyncio.TaskGroup() as tasks:
             for _ in range(_AT_ONCE):
@@ -113,8 +164,8 @@ async def test_generated_pods_are_accepted_alike(client, make_namespace, tmp_pat
 
     assert [each for each in refusals if each[0] != each[1]] == []
     assert accepted["with"] == accepted["without"]
-    # The generator is worth something: nearly all are valid, and many are rewritten.
-    assert accepted["without"] > 0.98 * _COUNT, refusals[:3]
+    # The generator is worth something: most are valid, some against the baseline, many rewritten.
+    assert 0.8 * _COUNT < accepted["without"] < 0.95 * _COUNT, refusals[:3]
     assert rewritten_pods > 0.3 * _COUNT
 
 
