@@ -1,5 +1,5 @@
 """
-What stands in front of the upstream registry: it counts who asks, and it fails as registries do.
+What stands in front of a registry: it counts who asks, and it fails as registries do.
 """
 
 import asyncio
@@ -89,8 +89,9 @@ class Front:
     A reverse proxy on loopback in a thread of its own, on a port that it keeps.
 
     `trouble` may be set from any thread; `set_trouble` also closes or opens the port; `of` names
-    the trouble of single repositories.  `slow` makes every blob take that many seconds.  `requests` counts, by method and kind (`manifest`
-    or `blob`), what reached the upstream's door, refused ones included.
+    the trouble of single repositories.  `slow` makes every blob take that many seconds.
+    `requests` counts, by method and kind (`manifest` or `blob`), what reached the registry's door,
+    refused ones included.
     """
 
     def __init__(self, behind: str) -> None:

@@ -51,7 +51,8 @@ class Site:
 
     `sections` go into the webhook's config; `users` are further users of the API server.  With
     `credulous` the webhook's probes go to another Harbor, which is always well; `disk` is the size
-    of the node's disk for images.  All of it is in one temporary directory, which is removed at the end unless `keep` was set.
+    of the node's disk for images; `kubelet_options` are the kubelet's.  All of it is in one
+    temporary directory, which is removed at the end unless `keep` was set.
     """
 
     def __init__(
@@ -174,6 +175,7 @@ class Site:
         Bring Harbor back, with what it had cached, and the upstream.
         """
         self.harbor.set_fault(Fault.NONE)
+        self.harbor.harbor.pull_faults.clear()
         self.front.slow = 0.0
         self.front.of.clear()
         self.front.set_trouble(Trouble.NONE)
