@@ -13,7 +13,7 @@ from webhook.recovery.failure import PullFailure
 from webhook.recovery.ladder import Memory
 from webhook.recovery.move import Health
 from webhook.recovery.restore import restore
-from webhook.recovery.waiting import watched_pod
+from webhook.recovery.waiting import names, watched_pod
 
 
 RULES = Rules(HARBOR, (Rule("docker.io", "p", aliases=("registry-1.docker.io",)),))
@@ -103,3 +103,23 @@ def test_what_an_upstream_does_not_give_away(image, message, refused):
     body = pod({"web": image}, [waiting("web", image, message=f"failed to pull {message}")])
 
     assert refused == list(refused_upstream(watched_pod(body), RULES))
+
+
+@pytest.mark.parametrize(
+    ("image", "named"),
+    [
+        ("nginx:1", True),
+        ("library/nginx:1", True),
+        ("docker.io/library/nginx:1", True),
+        ("nginx", False),
+        ("acme/nginx:1", False),
+        ("quay.io/library/nginx:1", False),
+    ],
+)
+def test_a_short_name_is_written_out_by_the_runtime(image, named):
+    """
+    What containerd says of ``docker.io/library/nginx:1`` is about the container with that image.
+    """
+    said = 'failed to resolve reference "docker.io/library/nginx:1": not found'
+
+    assert named == names(said, image)

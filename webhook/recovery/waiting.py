@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
+from webhook.errors import InvalidReferenceError
+from webhook.image.reference import Reference
 from webhook.pod.model import RECORD_PREFIX, Place, Pod
 from webhook.recovery.failure import PullFailure, classify, tells_the_cause
 
@@ -330,10 +332,19 @@ def names(message: str, image: str) -> bool:
     """
     Tell whether a kubelet's *message* is about *image*, and not one that it is a part of.
 
-    containerd writes the tag ``latest`` where there is none, and drops the tag beside a digest.
+    containerd writes the tag ``latest`` where there is none, drops the tag beside a digest, and
+    writes a short name of Docker Hub out.
     """
     if not image or not message:
         return False
+    try:
+        whole = str(Reference.parse(image))
+    except InvalidReferenceError:
+        whole = image
+    return any(_names(message, name) for name in {image, whole})
+
+
+def _names(message: str, image: str) -> bool:
     repository, at, digest = image.partition("@")
     head, colon, _ = repository.rpartition(":")
     tagged = bool(colon) and "/" not in repository[len(head) :]
