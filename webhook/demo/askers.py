@@ -9,6 +9,7 @@ import time
 import uuid
 
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 import aiohttp
@@ -103,7 +104,7 @@ class WithReviews:
         ) as response:
             text = await response.text()
             seconds = time.perf_counter() - started
-        if response.status != 200:  # noqa: PLR2004 - HTTP's own number.
+        if response.status != HTTPStatus.OK:
             return Created(accepted=False, pod=before, seconds=seconds)
         answer = json.loads(text)
         said = answer["response"]

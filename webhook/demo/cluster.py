@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 
 from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final, Self
 
@@ -290,7 +291,7 @@ class Cluster:
             with urllib.request.urlopen(  # noqa: S310  Always https.
                 request, timeout=5, context=self.ssl_context()
             ) as response:
-                return bool(response.status == 200)  # noqa: PLR2004  HTTP's own number.
+                return bool(response.status == HTTPStatus.OK)
         except (OSError, urllib.error.URLError):
             return False
 

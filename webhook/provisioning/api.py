@@ -48,7 +48,13 @@ class Api(Calls):
             HarborError: if anything else does.
         """
         what = f"looking for a Harbor at {self.client.base_url}"
-        answer = await self.call("GET", "/api/version", what, expected=(200, 404), anonymous=True)
+        answer = await self.call(
+            "GET",
+            "/api/version",
+            what,
+            expected=(HTTPStatus.OK, HTTPStatus.NOT_FOUND),
+            anonymous=True,
+        )
         version = ""
         if answer.status == HTTPStatus.OK and answer.content_type in _TEXT:
             match = re.search(
@@ -73,7 +79,10 @@ class Api(Calls):
         credentials = self.client.credentials
         name = credentials.username if credentials else "nobody"
         answer = await self.call(
-            "GET", "/api/v2.0/users/current", f"logging in as {name!r}", expected=(200, 401, 412)
+            "GET",
+            "/api/v2.0/users/current",
+            f"logging in as {name!r}",
+            expected=(HTTPStatus.OK, HTTPStatus.UNAUTHORIZED, HTTPStatus.PRECONDITION_FAILED),
         )
         if answer.status == HTTPStatus.UNAUTHORIZED:
             raise fail(
@@ -109,7 +118,7 @@ class Api(Calls):
             "GET",
             "/api/v2.0/users/current",
             f"logging in as {credentials.username!r}",
-            expected=(200, 401, 412),
+            expected=(HTTPStatus.OK, HTTPStatus.UNAUTHORIZED, HTTPStatus.PRECONDITION_FAILED),
             authorization=credentials.header(),
         )
         # Seen: what a valid robot gets.
@@ -142,14 +151,16 @@ class Api(Calls):
         Make an endpoint; Harbor checks that its upstream answers.
         """
         what = f"creating the registry endpoint {body['name']}"
-        await self.call_upstream("POST", "/api/v2.0/registries", what, body, 201)
+        await self.call_upstream("POST", "/api/v2.0/registries", what, body, HTTPStatus.CREATED)
 
     async def change_endpoint(self, number: int, name: str, body: Mapping[str, Any]) -> None:
         """
         Change an endpoint in part; Harbor checks that its upstream answers.
         """
         what = f"changing the registry endpoint {name}"
-        await self.call_upstream("PUT", f"/api/v2.0/registries/{number}", what, body, 200)
+        await self.call_upstream(
+            "PUT", f"/api/v2.0/registries/{number}", what, body, HTTPStatus.OK
+        )
 
     async def endpoint_answers(self, number: int) -> bool | None:
         """
@@ -163,7 +174,7 @@ class Api(Calls):
             "/api/v2.0/registries/ping",
             "checking an endpoint",
             body={"id": number},
-            expected=(200, 400, 403),
+            expected=(HTTPStatus.OK, HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN),
         )
         return _ping_result(answer)
 
@@ -182,7 +193,13 @@ class Api(Calls):
         """
         what = f"reading the project {name}"
         path = f"/api/v2.0/projects/{quote(name, safe='')}"
-        answer = await self.call("GET", path, what, expected=(200, 403, 404), headers=_BY_NAME)
+        answer = await self.call(
+            "GET",
+            path,
+            what,
+            expected=(HTTPStatus.OK, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND),
+            headers=_BY_NAME,
+        )
         return object_of(answer, what) if answer.status == HTTPStatus.OK else None
 
     async def create_project(self, body: Mapping[str, Any]) -> None:
@@ -190,7 +207,9 @@ class Api(Calls):
         Make a project.
         """
         what = f"creating the project {body['project_name']}"
-        await self.call("POST", "/api/v2.0/projects", what, body=body, expected=(201,))
+        await self.call(
+            "POST", "/api/v2.0/projects", what, body=body, expected=(HTTPStatus.CREATED,)
+        )
 
     async def change_project(self, name: str, metadata: Mapping[str, str]) -> None:
         """
@@ -222,7 +241,12 @@ class Api(Calls):
         what = f"reading the retention policy of the project {name}"
         path = f"/api/v2.0/retentions/{number}"
         # Seen: a policy that was deleted is answered with 500.
-        answer = await self.call("GET", path, what, expected=(200, 404, 500))
+        answer = await self.call(
+            "GET",
+            path,
+            what,
+            expected=(HTTPStatus.OK, HTTPStatus.NOT_FOUND, HTTPStatus.INTERNAL_SERVER_ERROR),
+        )
         return object_of(answer, what) if answer.status == HTTPStatus.OK else None
 
     async def set_retention(self, number: int | None, name: str, body: Mapping[str, Any]) -> None:
@@ -231,7 +255,9 @@ class Api(Calls):
         """
         what = f"setting the retention policy of the project {name}"
         if number is None:
-            await self.call("POST", "/api/v2.0/retentions", what, body=body, expected=(201,))
+            await self.call(
+                "POST", "/api/v2.0/retentions", what, body=body, expected=(HTTPStatus.CREATED,)
+            )
         else:
             policy = {**body, "id": number}
             await self.call("PUT", f"/api/v2.0/retentions/{number}", what, body=policy)
@@ -250,7 +276,9 @@ class Api(Calls):
         Make a robot account and return its name and secret, which are shown this once.
         """
         what = f"creating the robot account {body['name']}"
-        answer = await self.call("POST", "/api/v2.0/robots", what, body=body, expected=(201,))
+        answer = await self.call(
+            "POST", "/api/v2.0/robots", what, body=body, expected=(HTTPStatus.CREATED,)
+        )
         made = object_of(answer, what)
         return Credentials(str(made["name"]), str(made["secret"]))
 
@@ -294,7 +322,7 @@ class Api(Calls):
             "/api/v2.0/system/oidc/ping",
             "checking the OIDC issuer",
             body={"url": url, "verify_cert": verify},
-            expected=(200, 400, 403),
+            expected=(HTTPStatus.OK, HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN),
         )
         return _ping_result(answer)
 
@@ -311,7 +339,7 @@ class Api(Calls):
         Set the schedule of the garbage collection.
         """
         what = "setting the schedule of the garbage collection"
-        method, expected = ("PUT", 200) if replace else ("POST", 201)
+        method, expected = ("PUT", HTTPStatus.OK) if replace else ("POST", HTTPStatus.CREATED)
         path = "/api/v2.0/system/gc/schedule"
         await self.call(method, path, what, body=body, expected=(expected,))
 

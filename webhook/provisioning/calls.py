@@ -72,7 +72,7 @@ class Calls:
         body: Any = None,
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-        expected: tuple[int, ...] = (200,),
+        expected: tuple[int, ...] = (HTTPStatus.OK,),
         authorization: str | None = None,
         anonymous: bool = False,
     ) -> Answer:
@@ -93,7 +93,9 @@ class Calls:
             )
             if answer.content_type == "text/html" and answer.status not in expected:
                 raise fail(
-                    Cause.NOT_HARBOR if answer.status < 500 else Cause.HTTP_5XX,  # noqa: PLR2004
+                    Cause.NOT_HARBOR
+                    if answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
+                    else Cause.HTTP_5XX,
                     f"a proxy answered with a page (HTTP {answer.status}) in Harbor's place",
                 )
             if is_read_only(answer) and answer.status not in expected:

@@ -7,6 +7,7 @@ import re
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,7 +41,6 @@ _FAILED_OPEN: Final = re.compile(
     r'name="(?P<name>[^"]*\.harbor-cache\.io)",[^}]*\} (?P<count>\S+)$',
     re.MULTILINE,
 )
-_NOT_FOUND: Final = 404
 
 
 async def look(kube: Kube, namespace: str, directory: Path) -> Facts:
@@ -89,7 +89,7 @@ class _Looker:
         try:
             found = await find_release(self._kube, namespace)
         except ClusterError as error:
-            if not error.status or error.status == 401:  # noqa: PLR2004
+            if not error.status or error.status == HTTPStatus.UNAUTHORIZED:
                 raise
             self.unseen.append(Unseen("the webhook configuration", str(error)))
             found = None
@@ -114,7 +114,7 @@ class _Looker:
         except ConfigError as error:
             self.facts.config_problem = str(error).splitlines()[0]
         except ClusterError as error:
-            if error.status == _NOT_FOUND:
+            if error.status == HTTPStatus.NOT_FOUND:
                 self.facts.config_problem = str(error)
             else:
                 self.unseen.append(Unseen("the config", str(error)))
@@ -239,7 +239,7 @@ class _Looker:
         try:
             item: Mapping[str, Any] = await self._kube.get(path)
         except ClusterError as error:
-            if error.status != _NOT_FOUND:
+            if error.status != HTTPStatus.NOT_FOUND:
                 self.unseen.append(Unseen(what, str(error)))
             return None
         return item
