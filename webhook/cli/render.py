@@ -7,6 +7,8 @@ from typing import Final
 
 import click
 
+from webhook.cli.options import config_option
+
 
 _KINDS: Final = {
     "harbor": "Harbor on its VM: harbor.yml, passwords, unit, playbook.",
@@ -43,13 +45,8 @@ def _render(kind: str, config_file: Path, out: Path, *, force: bool) -> None:
 
 def _command(kind: str, what: str) -> click.Command:
     @click.command(kind, help=what, short_help=what)
-    @click.option(
-        "--config",
-        "config_file",
-        type=click.Path(path_type=Path, dir_okay=False),
-        required=True,
-        metavar="FILE",
-        help="The config file, the same as the webhook's; its section vm is for this command.",
+    @config_option(
+        "The config file, the same as the webhook's; its section vm is for this command."
     )
     @click.option(
         "--out",

@@ -4,7 +4,7 @@ How Harbor's API is called: whole lists, and errors that say in a sentence what 
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from webhook.errors import HarborError
 from webhook.harbor.client import Answer, Cause, HarborClient, fail
@@ -14,6 +14,8 @@ __all__ = ["Calls", "is_read_only", "list_of", "object_of"]
 
 _PAGE: Final = 100
 _PAGES: Final = 1000
+
+T = TypeVar("T", list[Any], dict[str, Any])
 
 
 class Calls:
@@ -114,10 +116,7 @@ def list_of(answer: Answer, what: str) -> list[Any]:
     Raises:
         HarborError: if it is anything else.
     """
-    found = _json_of(answer, what)
-    if not isinstance(found, list):
-        raise fail(Cause.NOT_HARBOR, f"{what}: the answer is no list")
-    return found
+    return _read(answer, what, list, "list")
 
 
 def is_read_only(answer: Answer) -> bool:
@@ -134,14 +133,14 @@ def object_of(answer: Answer, what: str) -> dict[str, Any]:
     Raises:
         HarborError: if it is anything else.
     """
-    found = _json_of(answer, what)
-    if not isinstance(found, dict):
-        raise fail(Cause.NOT_HARBOR, f"{what}: the answer is no object")
-    return found
+    return _read(answer, what, dict, "object")
 
 
-def _json_of(answer: Answer, what: str) -> Any:
+def _read(answer: Answer, what: str, kind: type[T], name: str) -> T:
     try:
-        return answer.json()
+        found = answer.json()
     except HarborError as error:
         raise fail(Cause(error.cause), f"{what}: {error}") from error
+    if not isinstance(found, kind):
+        raise fail(Cause.NOT_HARBOR, f"{what}: the answer is no {name}")
+    return found
