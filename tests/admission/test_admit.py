@@ -294,7 +294,7 @@ def test_nothing_of_a_large_pod_stays_in_memory():
 
 def test_image_volumes_only_where_the_config_says_so():
     """
-    A volume's reference can't be put back, so it is rewritten on demand only, without a record.
+    A volume's reference can't be restored, so it is rewritten on demand only, without a record.
     """
     volumes = [{"name": "v", "image": {"reference": "quay.io/a/b"}}, {"name": "w", "emptyDir": {}}]
     before = pod("localhost:5000/x", volumes=volumes)

@@ -31,7 +31,7 @@ async def kubeconfig(client, cluster, tmp_path):
 
 async def test_its_rights_are_enough(client, make_namespace, kubeconfig, tmp_path):
     """
-    Pods are put back, certificates written, Events told, a quarantine that was deleted made anew.
+    Pods are restored, certificates written, Events told, a quarantine that was deleted made anew.
     """
     quarantine = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{NAME}-quarantine"
     await client.delete(quarantine)

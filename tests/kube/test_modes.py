@@ -133,7 +133,7 @@ async def _volume_and_debugger(client, namespace):
 
 async def test_what_is_immutable_is_kept_by_default(client, make_namespace, tmp_path):
     """
-    Image volumes and ephemeral containers could not be put back, so they are kept.
+    Image volumes and ephemeral containers could not be restored, so they are kept.
     """
     namespace = await make_namespace("enforce")
     async with installation(client, tmp_path):

@@ -130,7 +130,7 @@ async def mixed_restored(pods, image):
 
 async def test_nothing_happens_while_harbor_serves(harbor, pods, controller):
     """
-    Right after a first failure, with Harbor up, nothing is put back; after restoreAfter it is.
+    Right after a first failure, with Harbor up, nothing is restored; after restoreAfter it is.
     """
     async with started(controller(restoreAfter="10s")) as running_controller:
         await running_controller.leads()
@@ -177,7 +177,7 @@ async def test_records_that_prove_nothing(harbor, pods, controller):
 
 async def test_an_image_that_exists_nowhere(harbor, pods, controller):
     """
-    It is put back, fails at its registry too, and is not sent to Harbor again for long.
+    It is restored, fails at its registry too, and is not sent to Harbor again for long.
     """
     await pods.stuck("web", image=pods.cached("library/nope:1"), record="nope:1")
 
@@ -197,7 +197,7 @@ async def test_an_image_that_exists_nowhere(harbor, pods, controller):
 
 async def test_300_pods_at_the_configured_rate(harbor, pods, controller):
     """
-    All are put back, no faster than configured, and no Pod is patched twice.
+    All are restored, no faster than configured, and no Pod is patched twice.
     """
     await asyncio.gather(*(pods.stuck(f"web-{number}") for number in range(300)))
     harbor.stop()
@@ -254,7 +254,7 @@ async def test_killed_in_the_middle(start_cluster, harbor, tmp_path):
 
 async def test_a_flapping_harbor(harbor, pods, controller):
     """
-    The decision does not flap with Harbor: it settles for "unavailable", and no Pod is put back twice.
+    The decision does not flap with Harbor: it settles for "unavailable", and no Pod is restored twice.
     """
     async with started(
         controller(afterUnavailable="5s", restoreAfter="60s")

@@ -84,7 +84,7 @@ def stuck(image=CACHED, record=ORIGINAL, **how):
 @pytest.mark.parametrize("reason", sorted(PULL_FAILURES))
 def test_every_reason_of_a_failed_pull_is_known(reason):
     """
-    Whatever word the kubelet has for a failed pull, the container is put back.
+    Whatever word the kubelet has for a failed pull, the container is restored.
     """
     found = restores(stuck(reason=reason))
 
@@ -112,7 +112,7 @@ def test_the_record_comes_back_as_it_was_written():
 
 def test_a_short_outage_heals_itself():
     """
-    Nothing is put back before the project has been unavailable for afterUnavailable.
+    Nothing is restored before the project has been unavailable for afterUnavailable.
     """
     assert not restores(stuck(), health=Health(State.UNAVAILABLE, 29.9), failing=3600.0)
 
@@ -218,7 +218,7 @@ def test_a_started_sidecar_keeps_nobody_waiting():
 
 def test_init_containers_and_sidecars_are_restored():
     """
-    A failed pull of an init container or a sidecar is put back like any other.
+    A failed pull of an init container or a sidecar is restored like any other.
     """
     body = pod(
         {"web": CACHED},
@@ -233,7 +233,7 @@ def test_init_containers_and_sidecars_are_restored():
 
 def test_running_containers_are_never_touched():
     """
-    Beside a container that runs, only the waiting one is put back.
+    Beside a container that runs, only the waiting one is restored.
     """
     body = pod(
         {"web": CACHED, "side": CACHED},
@@ -385,7 +385,7 @@ def test_a_rule_that_is_no_longer_there_is_remembered():
 
 def test_an_image_of_ours_without_a_record_is_counted():
     """
-    A container in one of our projects whose record is gone can't be put back, and that is seen.
+    A container in one of our projects whose record is gone can't be restored, and that is seen.
     """
     body = pod({"web": CACHED}, [waiting("web", CACHED)])
 

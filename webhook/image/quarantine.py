@@ -1,5 +1,5 @@
 """
-Images that Harbor could not serve to the nodes, and are left alone for a while.
+The quarantine: images that Harbor could not serve to the nodes, and suspended projects.
 
 The controller writes them as JSON into a ConfigMap; the webhook reads the mounted file::
 
@@ -33,7 +33,7 @@ _VERSION: Final = 1
 @dataclass(frozen=True, slots=True)
 class Entry:
     """
-    One image or project that is left alone.
+    One image that is quarantined, or one project that is suspended.
 
     Attributes:
         until: when this ends; aware of its time zone.
@@ -69,7 +69,7 @@ class Entry:
 @dataclass(frozen=True, slots=True)
 class Quarantine:
     """
-    All that is left alone, by image and by project.
+    All that is quarantined, by image, and suspended, by project.
 
     Attributes:
         images: by the image's name at its registry.
@@ -84,7 +84,7 @@ class Quarantine:
     @classmethod
     def read(cls, text: str) -> Self:
         """
-        Read the file's *text*; an empty one means that nothing is left alone.
+        Read the file's *text*; an empty one means that nothing is quarantined.
 
         An entry that can't be read is passed over, so that a slip of the hand in one does not
         let the others in again.
@@ -127,7 +127,7 @@ class Quarantine:
 
     def onto(self, availability: Availability, now: datetime) -> Availability:
         """
-        Return *availability* with what is left alone at the time *now* written over it.
+        Return *availability* with what is quarantined or suspended at the time *now* over it.
         """
         living = self.at(now)
         projects = availability.projects
@@ -139,7 +139,7 @@ class Quarantine:
 
 EMPTY: Final = Quarantine()
 """
-Nothing is left alone.
+Nothing is quarantined.
 """
 
 

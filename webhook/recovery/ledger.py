@@ -155,7 +155,7 @@ def after_verdict(
     """
     Return the quarantine that follows from *verdict*, within its bounds.
 
-    An image that stands there already keeps its end: failures can't go on while it is left alone.
+    An image that stands there already keeps its end: failures can't go on while it is quarantined.
     """
     living = found.at(now)
     projects = dict(living.projects)
@@ -166,7 +166,7 @@ def after_verdict(
         if project not in projects and project not in dismissed:
             projects[project] = Entry(now + _SHORTLY, reason)
             added.append(project)
-    # Their project is to blame, or nobody: a repaired node must not find them left alone for a day.
+    # Their project is to blame, or nobody: a repaired node must not find them kept out for a day.
     innocent = {image for project in added for image in verdict.blamed.get(project, frozenset())}
     images = {
         name: entry

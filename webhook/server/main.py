@@ -58,7 +58,7 @@ class Options:
         host: the address to listen on.
         port: the port for reviews; 0 takes a free one.
         ops_port: the port for health and metrics; 0 takes a free one.
-        quarantine: the file with images that are left alone, if there is one.
+        quarantine: the file with images that are quarantined, if there is one.
         drain_seconds: how long reviews are still answered after SIGTERM.
     """
 

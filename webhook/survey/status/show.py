@@ -49,7 +49,7 @@ def _lines(facts: Facts, problems: Sequence[Problem]) -> Iterator[str]:
     yield from _part("Replicas", list(_replicas(facts)))
     yield from _part("Harbor", list(_harbor(facts)))
     yield from _part("Namespaces", list(_teams(facts)))
-    yield from _part("Left alone", list(_quarantined(facts)))
+    yield from _part("Quarantined", list(_quarantined(facts)))
     yield from _part("Last moves", list(_events(facts)))
 
 
