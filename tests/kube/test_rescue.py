@@ -150,3 +150,37 @@ async def test_another_fence_rescues_nothing(client, make_namespace, harbor, con
         status = (await running_controller.status())["recovery"]
         assert "rendered from other rules" in status["rescue"]
         assert {"web": "nginx:1"} == await pods.images("direct")
+
+
+@pytest.mark.parametrize("move", ["rescued", "restored"])
+async def test_a_move_that_another_party_takes_back(
+    client, make_namespace, harbor, controller, move
+):
+    """
+    It was made once, is not planned again, and the Pod tells so.
+    """
+    pods = Pods(client, await make_namespace("enforce"), harbor.url)
+    before, after = ("nginx:1", pods.cached()) if move == "rescued" else (pods.cached(), "nginx:1")
+    records = None if move == "rescued" else {"web": "nginx:1"}
+    async with (
+        started(controller(pods, restoreAfter="1s")) as running_controller,
+        kubelet(pods, lambda _: LIMITED, every=4.0),
+    ):
+        await running_controller.leads()
+        await pods.create("web", {"web": before}, records=records)
+
+        async def moved():
+            return {"web": after} == await pods.images("web")
+
+        await eventually(moved)
+        back = {"spec": {"containers": [{"name": "web", "image": before}]}}
+        (await client.patch(pods.path("web"), back, kind="strategic-merge-patch")).expect()
+
+        async def told():
+            return "HarborCacheNotRestored" in await pods.events("web")
+
+        await eventually(told)
+        moves = running_controller.events(f"container {move}")
+
+    assert {"web": before} == await pods.images("web")
+    assert 1 == len(moves)
