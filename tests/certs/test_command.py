@@ -196,7 +196,12 @@ async def test_inspect_says_whether_it_is_for_the_name_asked(tmp_path, host, fit
     run("issue", tmp_path, "--host", "LOCALHOST", "--host", "127.0.0.1")
     source = FileSource(tmp_path / "tls.crt", tmp_path / "tls.key")
     source.check()
-    server = await asyncio.start_server(lambda *_: None, host, 0, ssl=source.context)
+
+    async def serve(reader, writer):
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, host, 0, ssl=source.context)
     port = server.sockets[0].getsockname()[1]
     done = await asyncio.to_thread(run, "inspect", f"{host}:{port}", tmp_path / "ca.crt")
     server.close()
