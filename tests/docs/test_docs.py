@@ -102,7 +102,7 @@ def metric_names():
     for metrics in (WebhookMetrics(), ControllerMetrics()):
         for line in generate_latest(metrics.registry).decode().splitlines():
             name = line.split()[2] if line.startswith("# TYPE") else ""
-            if name and not name.endswith("_created"):
+            if name.startswith("harbor_cache_") and not name.endswith("_created"):
                 yield name
 
 

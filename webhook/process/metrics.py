@@ -8,7 +8,9 @@ hold configured names and fixed words only, never anything that comes from a Pod
 from functools import cache
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
+
+from webhook import __version__
 
 
 __all__ = ["ControllerMetrics", "FileMetrics", "HarborMetrics", "WebhookMetrics"]
@@ -121,6 +123,9 @@ class ProcessMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        build = Info(f"{_PREFIX}_build", "The version that runs.", registry=self.registry)
+        build.info({"version": __version__})
         self.harbor = HarborMetrics(self.registry)
         self.files = FileMetrics(self.registry)
         self.certificate_not_after = Gauge(
