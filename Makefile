@@ -10,7 +10,7 @@ export UV_SYSTEM_CERTS ?= true
 export UV_PYTHON_DOWNLOADS ?= never
 
 RUN := $(UV) run --locked --no-sync
-QUICK := $(RUN) pytest -n auto --dist loadfile -m "not node and not kube and not slow and not browser"
+UNIT := $(RUN) pytest -n auto --dist loadfile -m "not node and not kube and not slow and not browser"
 
 .PHONY: help
 help: ## Show this list
@@ -37,7 +37,7 @@ audit-sample: setup ## Write the page of an audit, of a fleet made for it, to bu
 # Those that measure, or that start programs, have the machine for themselves.
 .PHONY: test
 test: setup cluster-binaries ## Run all tests that need no root, those with a real API server included
-	@failed=0; $(QUICK) || failed=$$?; \
+	@failed=0; $(UNIT) || failed=$$?; \
 	$(RUN) pytest -m "(kube or slow or browser) and not node" || failed=$$?; exit $$failed
 
 .PHONY: node-test
@@ -58,7 +58,7 @@ cluster-binaries: setup ## Find or build etcd and kube-apiserver; the last line 
 
 .PHONY: unit
 unit: setup ## Run the quick tests only, side by side
-	@$(QUICK)
+	@$(UNIT)
 
 .PHONY: reference-oracle
 reference-oracle: setup ## Compare a million references with the library that the kubelet uses
