@@ -11,6 +11,7 @@ import pytest
 
 from tests.faults.memory import memory_group
 from tests.faults.scenario import NotRun
+from tests.support.kube.certificates import Certificates
 from tests.support.kube.controllers import Controller, Pods, config_for, eventually, started
 from webhook.demo.standin.server import HarborStandIn
 from webhook.demo.standin.thread import ThreadedStandIn
@@ -57,6 +58,8 @@ async def slowest_answer(controller, stop):
 async def test_sixty_large_pods(cluster, client, make_namespace, tmp_path):
     """
     Under 512 MiB, with 60 large Pods, labelled and not: ten stuck ones are restored all the same.
+
+    And certificates are renewed meanwhile, each one trusted.
     """
     with ThreadedStandIn(HarborStandIn(strict=False)) as harbor:
         pods = Pods(client, await make_namespace("enforce"), harbor.url)
@@ -78,17 +81,25 @@ async def test_sixty_large_pods(cluster, client, make_namespace, tmp_path):
             await pods.stuck(f"stuck-{number}")
         harbor.stop()
         config = config_for(harbor.url)
-        controller = Controller(tmp_path, cluster.kubeconfig(), pods.namespace, config)
+        certificates = Certificates(client, pods.namespace)
+        await certificates.create()
+        controller = Controller(
+            *(tmp_path, cluster.kubeconfig(), pods.namespace, config),
+            *certificates.options,
+            *("--certificate-lifetime", "12s", "--ca-lifetime", "36s"),
+        )
         async with started(controller):
             with limited(controller) as kills:
                 await eventually(lambda: controller.ask("/livez"))
                 stop = asyncio.Event()
                 asking = asyncio.create_task(slowest_answer(controller, stop))
+                serials: set[int] = set()
                 began = time.monotonic()
                 await eventually(lambda: all_restored(pods))
                 took = time.monotonic() - began
 
                 await eventually(lambda: counted(controller))
+                await eventually(lambda: renewed(certificates, serials))
                 stop.set()
                 slowest = await asking
                 peak = controller.peak_bytes()
@@ -98,13 +109,25 @@ async def test_sixty_large_pods(cluster, client, make_namespace, tmp_path):
                 )
 
                 assert 0 == kills()
+                assert len(controller.events("certificates")) > 2
                 assert peak < _LIMIT
                 assert 30 == await controller.metric("recovery_failures_total", cause="too-large")
+        await client.delete(certificates.configuration)
 
 
 async def all_restored(pods):
     found = [await pods.images(f"stuck-{number}") for number in range(10)]
     return found == [{"web": "nginx:1"}] * 10
+
+
+async def renewed(certificates, serials):
+    """
+    Tell whether a second certificate is served; all of them are trusted.
+    """
+    pair = await certificates.good_pair()
+    if pair is not None:
+        serials.add(pair.certificate.serial_number)
+    return len(serials) > 1
 
 
 async def counted(controller):
