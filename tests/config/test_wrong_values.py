@@ -1,5 +1,7 @@
 """
 A wrong value for every key of the config file, made from the model's own declarations.
+
+What is told is what the command tells.
 """
 
 import json
@@ -7,10 +9,12 @@ import json
 import pytest
 import yaml
 
+from click.testing import CliRunner
+
 from tests.config.test_model import MINIMAL, problems
-from webhook.config import Config, parse_config
+from webhook.cli import main
+from webhook.config import Config
 from webhook.config.words import sections_of
-from webhook.errors import ConfigError
 
 
 # What must stand beside a key for its section to be complete.
@@ -59,9 +63,14 @@ def _config(path, value):
 
 
 def _lines(path, value):
-    with pytest.raises(ConfigError) as caught:
-        parse_config(_config(path, value), {})
-    return str(caught.value).splitlines()
+    """
+    Return what `harbor-cache config validate` says of a config with a wrong *value*.
+    """
+    result = CliRunner().invoke(main, ["config", "validate"], input=_config(path, value))
+
+    assert (2, "") == (result.exit_code, result.stdout)
+    assert isinstance(result.exception, SystemExit)
+    return result.stderr.removeprefix("Error: ").splitlines()
 
 
 def _named(path):
