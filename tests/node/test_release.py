@@ -249,6 +249,7 @@ async def _check_what_the_accounts_may(site, client):
         *(("mutatingwebhookconfigurations", NAME, verb) for verb in ("get", "patch")),
     }
     at_home = {
+        ("configmaps", "", "create"),
         ("leases", "", "create"),
         *(
             (resource, name, verb)

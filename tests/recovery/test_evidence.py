@@ -292,18 +292,31 @@ def test_what_is_denied_lets_out_only_what_that_tenant_brought_in(namespace, let
     assert let_out == (EMPTY == outcome.quarantine)
 
 
-def test_what_may_have_been_on_the_node_already_proves_nothing_at_first():
+def test_what_may_have_been_on_the_node_already_clears_nothing_at_first():
     """
-    A controller that has just begun does not know the nodes: only what was asked for counts.
+    A controller that has just begun does not know the nodes: only what was asked for clears.
+    """
+    evidence = Evidence(learned=3600.0)
+    for node in ("node1", "node2"):
+        evidence.failed(failure("docker.io/a:1", node))
+
+    pulled(evidence, "docker.io/a:1", "node3")
+    assert ["docker.io/a:1"] == list(evidence.judge(200.0).images)
+
+    pulled(evidence, "docker.io/a:1", "node3", pulled=True)
+    assert {} == evidence.judge(200.0).images
+
+
+def test_what_may_have_been_on_the_node_already_speaks_for_its_project():
+    """
+    A project that may well serve is not suspended, though its controller has just begun.
     """
     evidence = Evidence(learned=3600.0)
     for each in spread(5, failure=PullFailure.UNREACHABLE):
         evidence.failed(each)
-
-    pulled(evidence, "docker.io/a:0", "node3")
     assert ["proxy.docker.io"] == list(evidence.judge(200.0).projects)
 
-    pulled(evidence, "docker.io/a:0", "node3", pulled=True)
+    pulled(evidence, "docker.io/other:1", "node3")
     assert {} == evidence.judge(200.0).projects
 
 

@@ -160,18 +160,22 @@ class Evidence:
 
         It proves a pull if the image was certainly asked for (*pulled*: it had failed, or has
         ``imagePullPolicy: Always``), or if it was never seen on this *node* before, and that is
-        known; and nothing (*proves*) if it has been running since before we looked.
+        known; and nothing (*proves*) if it has been running since before we looked.  As long as it
+        is not known, a start keeps its project from being suspended, and does no more: neither a
+        project that serves nor an image that fails must be judged by what may have been there.
         """
         key = node, image
-        new = key not in self._on_node and at >= self._learned
+        new = key not in self._on_node
         self._on_node.pop(key, None)
         self._on_node[key] = None  # At the end: the first ones were not seen for longest.
         if len(self._on_node) > _MOST_PULLS:
             del self._on_node[next(iter(self._on_node))]
         if not proves or not (new or pulled):
             return
-        self._node_success[node] = at, image
         self._project_success[project] = at
+        if not pulled and at < self._learned:
+            return
+        self._node_success[node] = at, image
         self._failures.pop(image, None)
         for nowhere in [nowhere for nowhere in self._nowhere if nowhere.image == image]:
             del self._nowhere[nowhere]
