@@ -1,5 +1,5 @@
 """
-Pods that wait for a pull on a real node, put back in place.
+Pods that wait for a pull on a real node, restored in place.
 """
 
 import asyncio
@@ -199,7 +199,7 @@ async def test_a_private_image(site, client, make_namespace, make_controller, fa
 
 async def test_a_dead_upstream(site, client, make_namespace, make_controller):
     """
-    With the upstream dead, a cached image runs through Harbor; another is put back once.
+    With the upstream dead, a cached image runs through Harbor; another is restored once.
     """
     namespace = await make_namespace("enforce")
     cached, uncached = site.push("cached"), site.push("uncached")
@@ -234,7 +234,7 @@ async def test_a_pull_that_succeeds_in_that_very_moment(
     site, client, make_namespace, make_controller, failing_pulls
 ):
     """
-    Harbor flaps while Pods are put back: a container that has just started is never restarted.
+    Harbor flaps while Pods are restored: a container that has just started is never restarted.
     """
     namespace = await make_namespace("enforce")
     images = [site.push(f"web{number}") for number in range(4)]
@@ -257,14 +257,14 @@ async def test_a_pull_that_succeeds_in_that_very_moment(
         found = await pods(client, namespace)
         restored = len(running_controller.events("container restored"))
         refused = await running_controller.metric("recovery_failures_total", cause="conflict")
-        print(f"12 Pods under flapping pulls: {restored} put back, {refused:.0f} refused")
+        print(f"12 Pods under flapping pulls: {restored} restored, {refused:.0f} refused")
 
     assert {0} == _restarts(found)
 
 
 async def test_a_pull_that_hangs(site, client, make_namespace, make_controller, failing_pulls):
     """
-    A Pod whose pull hangs is put back; it runs when the hanging pull comes to its end.
+    A Pod whose pull hangs is restored; it runs when the hanging pull comes to its end.
 
     The kubelet interrupts no pull, and containerd 1.6 was seen to wait 400 s for the answer to a
     request.  So here Harbor drops its connections in the end, as it does when it is restarted.
@@ -283,13 +283,13 @@ async def test_a_pull_that_hangs(site, client, make_namespace, make_controller, 
             return running_controller.events("container restored")
 
         [event] = await eventually(restored)
-        put_back = time.monotonic() - began
+        restored_after = time.monotonic() - began
         await asyncio.sleep(5)
         site.break_harbor(Breakage.REFUSED)
         dropped = time.monotonic()
         found = await wait_for_pods(client, namespace, is_running)
         print(
-            f"a hanging pull: put back after {put_back:.1f} s; runs"
+            f"a hanging pull: restored after {restored_after:.1f} s; runs"
             f" {time.monotonic() - dropped:.1f} s after its connection was dropped"
         )
 
