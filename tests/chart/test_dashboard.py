@@ -44,8 +44,9 @@ QUERIES = {
 FOREIGN = {
     "apiserver_admission_webhook_fail_open_count",
     "apiserver_admission_webhook_admission_duration_seconds_bucket",
+    "process_resident_memory_bytes",
 }
-NAMES = re.compile(r"\b(?:harbor_cache|apiserver)_\w+")
+NAMES = re.compile(r"\b(?:harbor_cache|apiserver|process)_\w+")
 
 
 def known_names():
@@ -55,7 +56,7 @@ def known_names():
     names = set()
     for metrics in (WebhookMetrics(), ControllerMetrics()):
         for line in generate_latest(metrics.registry).decode().splitlines():
-            if line.startswith("# TYPE"):
+            if line.startswith("# TYPE harbor_cache_"):
                 _, _, name, kind = line.split()
                 names |= {f"{name}_bucket", f"{name}_count"} if kind == "histogram" else {name}
     return names

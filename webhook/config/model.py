@@ -284,8 +284,7 @@ _DOCKER_HUB: Final = Registry.model_validate(
         "aliases": ["registry-1.docker.io", "registry.hub.docker.com"],
     }
 )
-# The same stand in the chart's `_fence.tpl`, in docs/configure.md and, rendered, in deploy/.
-_DEFAULT_REGISTRIES: Final = (
+_DEFAULT_REGISTRIES: Final = (  # The same stand in the chart's `_fence.tpl`.
     _DOCKER_HUB,
     Registry(host="gcr.io", project="proxy.gcr.io"),
     Registry(host="k8s.gcr.io", project="proxy.k8s.gcr.io"),
