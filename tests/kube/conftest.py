@@ -18,18 +18,6 @@ from tests.support.kube.namespaces import namespaces
 from webhook.demo.cluster import Cluster
 
 
-# A server that closes while a connection comes in lets go of its socket without a word: asyncio
-# attaches it to a server whose sockets are gone (`_SelectorTransport.__init__`, Python 3.11).
-_LET_GO = "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
-
-
-def pytest_itemcollected(item):
-    """
-    Let the stand-in of Harbor die as it likes.
-    """
-    item.add_marker(pytest.mark.filterwarnings(_LET_GO))
-
-
 @pytest.fixture(scope="session")
 def cluster(request, tmp_path_factory):
     directory = tmp_path_factory.mktemp("cluster")

@@ -14,18 +14,6 @@ from tests.support.node.site import PROGRAMS, Site
 from webhook.demo.cluster import ClusterError, find_binaries
 
 
-# A server that closes while a connection comes in lets go of its socket without a word: asyncio
-# attaches it to a server whose sockets are gone (`_SelectorTransport.__init__`, Python 3.11).
-_LET_GO = "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
-
-
-def pytest_itemcollected(item):
-    """
-    Let the parts of a site die as they like.
-    """
-    item.add_marker(pytest.mark.filterwarnings(_LET_GO))
-
-
 @pytest.fixture(scope="session")
 def _equipped():
     lacks = missing()

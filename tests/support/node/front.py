@@ -18,6 +18,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from webhook.demo.cluster import free_port
+from webhook.demo.listening import Listening
 
 
 __all__ = ["Front", "Trouble"]
@@ -104,7 +105,7 @@ class Front:
         self._behind = behind
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="front", daemon=True)
-        self._runner: web.ServerRunner | None = None
+        self._listening: Listening | None = None
         self._session: aiohttp.ClientSession | None = None
 
     def __enter__(self) -> Self:
@@ -133,18 +134,17 @@ class Front:
         self._loop.run_forever()
 
     async def _start(self) -> None:
-        if self._runner is not None:
+        if self._listening is not None:
             return
         self._session = aiohttp.ClientSession(auto_decompress=False)
-        self._runner = web.ServerRunner(web.Server(self._handle), shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
+        self._listening = Listening(web.Server(self._handle))
+        await self._listening.open("127.0.0.1", self.port)
 
     async def _stop(self) -> None:
-        if self._runner is None or self._session is None:
+        if self._listening is None or self._session is None:
             return
-        runner, self._runner = self._runner, None
-        await runner.cleanup()
+        listening, self._listening = self._listening, None
+        await listening.close()
         await self._session.close()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:

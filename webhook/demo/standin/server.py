@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from aiohttp import web
 
+from webhook.demo.listening import Listening
 from webhook.demo.standin.api import ROUTERS
 from webhook.demo.standin.faults import (
     CONNECTION_FAULTS,
@@ -122,7 +123,7 @@ class HarborStandIn(SimulatedHarbor):
         self.unknown: list[str] = []
         self.external_scheme = "https" if tls else "http"
         self._tls = tls
-        self._runner: web.ServerRunner | None = None
+        self._listening: Listening | None = None
         self._black_hole: BlackHole | None = None
 
     # Life.
@@ -157,32 +158,19 @@ class HarborStandIn(SimulatedHarbor):
         if self._black_hole is not None:
             self._black_hole.close()
             self._black_hole = None
-        if self._runner is not None:
+        if self._listening is not None:
             return
         server = web.Server(self._handle, access_log=None, handler_cancellation=True)
-        runner = web.ServerRunner(server, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(
-            runner,
-            self.host,
-            self.port,
-            ssl_context=self._tls,
-            reuse_address=True,
-        )
-        await site.start()
-        self._runner = runner
-        self.port = runner.addresses[0][1]
+        self._listening = Listening(server)
+        self.port = await self._listening.open(self.host, self.port, self._tls)
 
     async def stop(self) -> None:
         """
         Drop all connections and give the port back, as a Harbor that was killed.
         """
-        if self._runner is not None:
-            runner, self._runner = self._runner, None
-            for server_connection in list(getattr(runner.server, "connections", [])):
-                if server_connection.transport is not None:
-                    server_connection.transport.abort()
-            await runner.cleanup()
+        if self._listening is not None:
+            listening, self._listening = self._listening, None
+            await listening.close(at_once=True)
 
     async def close(self) -> None:
         """
