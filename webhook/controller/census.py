@@ -162,7 +162,7 @@ class Followed:
         if (namespace, uid) in self._tasks:
             return
         if len(self._tasks) >= self._most:
-            held = Counter(whose for whose, _ in self._tasks)
+            held = self.namespaces
             largest, count = held.most_common(1)[0]
             if held[namespace] + 1 >= count:
                 return
